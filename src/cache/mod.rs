@@ -1,0 +1,1 @@
+//! Digests, blobs, the record log and the lock: what survives a crash.

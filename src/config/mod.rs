@@ -1,0 +1,1 @@
+//! What users write: parsing, validation, and messages that name file, line and remedy.

@@ -1,0 +1,1 @@
+//! Executors, the server's life, attempts, signals and resume.

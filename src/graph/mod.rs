@@ -1,0 +1,1 @@
+//! Targets, their ids, patterns over them, and the DAG they form.

@@ -1,0 +1,1 @@
+//! Keys against records: what is stale, why, and how the stale part groups into sessions.

@@ -1,0 +1,1 @@
+//! Raw traces to metrics, rows, collections and tables.

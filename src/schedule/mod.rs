@@ -1,0 +1,1 @@
+//! Pools, GPU indices, placement and order.

@@ -1,0 +1,1 @@
+//! The simulated inference server, labelled as such wherever it shows.
