@@ -1,1 +1,15 @@
 //! What users write: parsing, validation, and messages that name file, line and remedy.
+
+pub mod changelog;
+pub mod diagnostic;
+pub mod launcher;
+pub mod master;
+pub mod nearest;
+pub mod project;
+pub mod quantity;
+pub mod recipe;
+pub mod runners;
+pub mod source;
+pub mod sweepfile;
+pub mod typed;
+pub mod yaml;

@@ -1,1 +1,7 @@
 //! Search spaces expanded into points.
+
+mod expand;
+mod point;
+
+pub use expand::expand;
+pub use point::{ConfigKey, Parallel, Point, Topology};

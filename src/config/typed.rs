@@ -1,0 +1,397 @@
+//! From a YAML tree to a type, by the JSON Schema that is generated from the same type.
+//!
+//! One declaration serves three ends: `sweep schema` prints the schema, editors complete from it, and this module
+//! checks a file against it, finding every violation in one go, each with its place.
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::source::Span;
+use super::yaml::{Document, Node, Value};
+
+/// Reads `node` as a `T`; what is wrong goes to `diagnostics`, all of it, and then there is no `T`.
+pub fn read<T: JsonSchema + DeserializeOwned>(
+    document: &Document,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let schema = schemars::schema_for!(T);
+    let before = diagnostics.0.len();
+    Checker {
+        document,
+        root: schema.as_value(),
+        diagnostics,
+    }
+    .check(schema.as_value(), node, "");
+    if diagnostics.0.len() > before {
+        return None;
+    }
+    match serde_json::from_value(node.to_json()) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            diagnostics.push(document.error(error.to_string(), node.span, "in here"));
+            None
+        }
+    }
+}
+
+/// A string format that a schema names and this module checks: what it is called, and what is wrong with a text.
+pub struct Format {
+    pub name: &'static str,
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+/// A schema for a string of a named format.
+pub fn string_schema(format: &Format, example: &str) -> Schema {
+    schemars::json_schema!({ "type": "string", "format": format.name, "examples": [example] })
+}
+
+const FORMATS: &[&Format] = &[
+    &super::quantity::DURATION,
+    &super::quantity::SIZE,
+    &super::recipe::EXPRESSION,
+    &super::recipe::TEMPLATE,
+    &super::recipe::HTTP_CALL,
+];
+
+struct Checker<'a> {
+    document: &'a Document,
+    root: &'a Json,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl<'a> Checker<'a> {
+    fn error(&mut self, message: String, span: Span, label: String) -> &mut Diagnostic {
+        self.diagnostics.push(self.document.error(message, span, label));
+        self.diagnostics.0.last_mut().expect("just pushed")
+    }
+
+    fn resolve(&self, schema: &'a Json) -> &'a Json {
+        match schema
+            .get("$ref")
+            .and_then(Json::as_str)
+            .and_then(|r| r.strip_prefix('#'))
+        {
+            Some(pointer) => self.root.pointer(pointer).map_or(schema, |s| self.resolve(s)),
+            None => schema,
+        }
+    }
+
+    /// `name` is how the value is called in messages: its key, or empty for a whole file.
+    fn check(&mut self, schema: &'a Json, node: &Node, name: &str) {
+        let schema = self.resolve(schema);
+        if let Some(branches) = schema
+            .get("anyOf")
+            .or_else(|| schema.get("oneOf"))
+            .and_then(Json::as_array)
+        {
+            self.check_branches(branches, node, name);
+            return;
+        }
+        if let Some(allowed) = schema.get("enum").and_then(Json::as_array) {
+            self.check_choice(allowed.iter().collect(), node, name);
+            return;
+        }
+        if let Some(constant) = schema.get("const") {
+            self.check_choice(vec![constant], node, name);
+            return;
+        }
+        if !self.check_type(schema, node, name) {
+            return;
+        }
+        match &node.value {
+            Value::Map(_) => self.check_mapping(schema, node, name),
+            Value::Seq(items) => {
+                if items.is_empty() && schema.get("minItems").is_some() {
+                    self.error(
+                        format!("`{name}` is empty"),
+                        node.span,
+                        "expected at least one entry".to_owned(),
+                    );
+                }
+                if let Some(of) = schema.get("items") {
+                    for item in items {
+                        self.check(of, item, name);
+                    }
+                }
+            }
+            Value::Str(text) => self.check_text(schema, text, node, name),
+            Value::Int(_) | Value::Float(_) => self.check_number(schema, node, name),
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) {
+        let branches: Vec<_> = branches.iter().map(|b| self.resolve(b)).collect();
+        let constants: Option<Vec<_>> = branches.iter().map(|b| b.get("const")).collect();
+        if let Some(constants) = constants {
+            self.check_choice(constants, node, name);
+            return;
+        }
+        let fits =
+            |b: &&&Json| expected_types(b).is_empty() || expected_types(b).iter().any(|t| is_a(node, t));
+        match branches.iter().find(fits) {
+            Some(branch) => self.check(branch, node, name),
+            None => {
+                let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
+                self.wrong_type(&expected, node, name);
+            }
+        }
+    }
+
+    fn check_choice(&mut self, allowed: Vec<&Json>, node: &Node, name: &str) {
+        let given = node.to_json();
+        if allowed.contains(&&given) {
+            return;
+        }
+        let names: Vec<String> = allowed
+            .iter()
+            .map(|a| a.as_str().map_or_else(|| a.to_string(), str::to_owned))
+            .collect();
+        let message = format!("`{name}` cannot be {}", node.describe());
+        let expected = names
+            .iter()
+            .map(|n| format!("`{n}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let near = node
+            .as_str()
+            .and_then(|s| super::nearest::nearest(s, names.iter().map(String::as_str)));
+        let help = near.map(|near| format!("did you mean `{near}`?"));
+        let label = if names.len() == 1 {
+            format!("expected {expected}")
+        } else {
+            format!("expected one of {expected}")
+        };
+        self.error(message, node.span, label).help.extend(help);
+    }
+
+    fn check_type(&mut self, schema: &Json, node: &Node, name: &str) -> bool {
+        let expected = expected_types(schema);
+        if expected.is_empty() || expected.iter().any(|t| is_a(node, t)) {
+            return true;
+        }
+        self.wrong_type(&expected, node, name);
+        false
+    }
+
+    fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str) {
+        let subject = if name.is_empty() {
+            "this file".to_owned()
+        } else {
+            format!("`{name}`")
+        };
+        let words: Vec<_> = expected
+            .iter()
+            .filter(|t| **t != "null")
+            .map(|t| in_words(t))
+            .collect();
+        let label = format!("expected {}", words.join(" or "));
+        self.error(
+            format!("{subject} cannot be {}", node.describe()),
+            node.span,
+            label,
+        );
+    }
+
+    fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        let others = schema.get("additionalProperties");
+        for (key, value) in node.entries() {
+            match (properties.and_then(|p| p.get(&key.name)), others) {
+                (Some(property), _) => self.check(property, value, &key.name),
+                (None, Some(Json::Bool(false))) => {
+                    let inside = if name.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" in `{name}`")
+                    };
+                    let diagnostic = self
+                        .document
+                        .error(
+                            format!("unknown field `{}`{inside}", key.name),
+                            key.span,
+                            "not a field here",
+                        )
+                        .nearest(
+                            &key.name,
+                            properties.into_iter().flat_map(|p| p.keys()).map(String::as_str),
+                        );
+                    self.diagnostics.push(diagnostic);
+                }
+                (None, Some(other)) => self.check(other, value, &key.name),
+                (None, None) => {}
+            }
+        }
+        let required = schema.get("required").and_then(Json::as_array);
+        for field in required.into_iter().flatten().filter_map(Json::as_str) {
+            if node.get(field).is_none() {
+                let subject = if name.is_empty() {
+                    "this file".to_owned()
+                } else {
+                    format!("`{name}`")
+                };
+                self.error(
+                    format!("{subject} has no `{field}`"),
+                    node.span,
+                    format!("expected a field `{field}`"),
+                );
+            }
+        }
+    }
+
+    fn check_text(&mut self, schema: &Json, text: &str, node: &Node, name: &str) {
+        if text.is_empty() && schema.get("minLength").is_some() {
+            self.error(
+                format!("`{name}` is empty"),
+                node.span,
+                "expected a text".to_owned(),
+            );
+        }
+        let format = schema.get("format").and_then(Json::as_str);
+        if let Some(format) = FORMATS.iter().find(|f| Some(f.name) == format)
+            && let Err(wrong) = (format.check)(text)
+        {
+            self.error(
+                format!("`{name}` is not a valid {}", format.name),
+                node.span,
+                wrong,
+            );
+        }
+    }
+
+    fn check_number(&mut self, schema: &Json, node: &Node, name: &str) {
+        let value = match node.value {
+            Value::Int(i) => i as f64,
+            Value::Float(x) => x,
+            _ => return,
+        };
+        let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
+        let expected = if bound("minimum").is_some_and(|m| value < m) {
+            bound("minimum").map(|m| format!("expected at least {m}"))
+        } else if bound("exclusiveMinimum").is_some_and(|m| value <= m) {
+            bound("exclusiveMinimum").map(|m| format!("expected more than {m}"))
+        } else if bound("maximum").is_some_and(|m| value > m) {
+            bound("maximum").map(|m| format!("expected at most {m}"))
+        } else {
+            None
+        };
+        if let Some(expected) = expected {
+            self.error(format!("`{name}` is out of range: {value}"), node.span, expected);
+        }
+    }
+}
+
+fn expected_types(schema: &Json) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Json::String(one)) => vec![one],
+        Some(Json::Array(several)) => several.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_a(node: &Node, kind: &str) -> bool {
+    matches!(
+        (&node.value, kind),
+        (Value::Null, "null")
+            | (Value::Bool(_), "boolean")
+            | (Value::Int(_), "integer" | "number")
+            | (Value::Float(_), "number")
+            | (Value::Str(_), "string")
+            | (Value::Seq(_), "array")
+            | (Value::Map(_), "object")
+    )
+}
+
+fn in_words(kind: &str) -> &str {
+    match kind {
+        "boolean" => "true or false",
+        "integer" => "an integer",
+        "number" => "a number",
+        "string" => "a string",
+        "array" => "a list",
+        "object" => "a mapping",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::Deserialize;
+
+    use super::super::source::Source;
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+    struct Sample {
+        image_name: String,
+        #[serde(default)]
+        kind: Option<Kind>,
+        #[schemars(range(min = 1))]
+        tp: u32,
+        #[serde(default)]
+        pools: BTreeMap<String, Pool>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    enum Kind {
+        Process,
+        Docker,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Pool {
+        serves: Vec<String>,
+    }
+
+    fn read_sample(text: &str) -> (Option<Sample>, String) {
+        let source = Arc::new(Source {
+            path: "s.yaml".into(),
+            text: text.to_owned(),
+        });
+        let mut diagnostics = Diagnostics::default();
+        let document = Document::parse(&source, &mut diagnostics).unwrap();
+        let sample = read(&document, &document.root, &mut diagnostics);
+        (sample, diagnostics.to_string())
+    }
+
+    #[test]
+    fn a_right_file_gives_its_type() {
+        let (sample, shown) =
+            read_sample("image-name: x\nkind: docker\ntp: 8\npools: {a: {serves: [h200]}}\n");
+        assert_eq!(shown, "");
+        let sample = sample.unwrap();
+        assert_eq!((sample.kind, sample.tp), (Some(Kind::Docker), 8));
+    }
+
+    #[test]
+    fn every_violation_is_found_in_one_go_with_its_place() {
+        let (sample, shown) =
+            read_sample("image_name: x\nkind: dockr\ntp: 0\npools:\n  a: {serves: h200}\n  b: {}\n");
+        assert!(sample.is_none());
+        for expected in [
+            "s.yaml:1:1",
+            "did you mean `image-name`?",
+            "s.yaml:2:7",
+            "did you mean `docker`?",
+            "s.yaml:3:5",
+            "expected at least 1",
+            "s.yaml:5:15",
+            "expected a list",
+            "`b` has no `serves`",
+            "this file has no `image-name`",
+        ] {
+            assert!(shown.contains(expected), "{expected} is missing from\n{shown}");
+        }
+    }
+}
