@@ -8,6 +8,7 @@ pub mod nearest;
 pub mod project;
 pub mod quantity;
 pub mod recipe;
+pub mod rules;
 pub mod runners;
 pub mod source;
 pub mod sweepfile;

@@ -175,7 +175,7 @@ pub enum Share {
 }
 
 /// How the simulated engine runs.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Simulate {
     /// Simulated seconds in a second of the clock on the wall.

@@ -1,1 +1,16 @@
 //! Targets, their ids, patterns over them, and the DAG they form.
+
+mod build;
+mod compile;
+pub mod export;
+pub mod hardware;
+pub mod pattern;
+mod recipe_match;
+pub mod select;
+pub mod spec;
+mod target;
+pub mod template;
+
+pub use build::{Chain, Graph, Spec, Target};
+pub use select::{SelectError, Selection, select};
+pub use target::{Kind, TargetId};

@@ -3,5 +3,5 @@
 mod expand;
 mod point;
 
-pub use expand::expand;
+pub use expand::{expand, ladder};
 pub use point::{ConfigKey, Parallel, Point, Topology};

@@ -1,0 +1,234 @@
+//! From patterns and sweeps' names to targets.
+
+use std::collections::BTreeSet;
+
+use petgraph::Direction;
+use petgraph::graph::NodeIndex;
+use petgraph::visit::{Dfs, Reversed};
+
+use super::build::{Graph, Spec};
+use super::pattern::{Pattern, PatternError};
+use super::target::Kind;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::nearest::nearest_few;
+use crate::config::project::Project;
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// The sweep's name, or one made of the patterns: the folder of its results.
+    pub name: String,
+    /// Indices of points of which at least the bench was selected, in the graph's order.
+    pub points: BTreeSet<usize>,
+    /// Points that match but could not be compiled, with the reason.
+    pub broken: Vec<usize>,
+    /// All selected targets with everything that they need.
+    pub targets: BTreeSet<NodeIndex>,
+}
+
+/// Why nothing can be selected.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    #[error("{0}")]
+    Pattern(PatternError),
+    /// Nothing matches; the nearest names there are.
+    #[error("no target matches `{pattern}`")]
+    Unmatched { pattern: String, near: Vec<String> },
+    #[error("a pattern in the Sweepfile is wrong")]
+    Sweepfile(Box<Diagnostic>),
+}
+
+/// Selects what `words` name: sweeps of the Sweepfile by their exact names, and patterns. No word selects every point.
+pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Selection, SelectError> {
+    let mut patterns = Vec::new();
+    for word in words {
+        if project.sweepfile.sweeps.contains_key(word) {
+            sweep_patterns(project, word, &mut patterns)?;
+        } else {
+            patterns.push(Pattern::parse(word).map_err(SelectError::Pattern)?);
+        }
+    }
+    if patterns.iter().all(|p| p.negated) {
+        patterns.push(Pattern::parse("**").map_err(SelectError::Pattern)?);
+    }
+    let mut selection = Selection {
+        name: name_of(words),
+        ..Selection::default()
+    };
+    let point_ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
+    for pattern in &patterns {
+        let matched = match_one(graph, &point_ids, pattern, &mut selection);
+        // A pattern that takes away what is not there is as wrong as one that asks for it.
+        if !matched {
+            return Err(SelectError::Unmatched {
+                pattern: pattern.text().to_owned(),
+                near: near_names(project, graph, &point_ids, pattern),
+            });
+        }
+    }
+    let taken_away = |id: &super::target::TargetId| patterns.iter().any(|p| p.negated && p.matches(id));
+    selection.targets.retain(|node| !taken_away(&graph.dag[*node].id));
+    selection.broken.retain(|point| {
+        !patterns
+            .iter()
+            .any(|p| p.negated && p.kind.is_none() && p.matches_name(&point_ids[*point]))
+    });
+    selection.broken.sort_unstable();
+    selection.broken.dedup();
+    close(graph, &mut selection);
+    Ok(selection)
+}
+
+/// The patterns of a sweep and of those it includes; cycles were refused when the project was read.
+fn sweep_patterns(project: &Project, name: &str, patterns: &mut Vec<Pattern>) -> Result<(), SelectError> {
+    let Some(sweep) = project.sweepfile.sweeps.get(name) else {
+        return Ok(());
+    };
+    for (i, text) in sweep.select.iter().enumerate() {
+        let pattern = Pattern::parse(text).map_err(|e| {
+            let span = project.place(&["sweeps", name, "select", &i.to_string()]);
+            SelectError::Sweepfile(Box::new(project.document.error(
+                e.to_string(),
+                span,
+                "in this sweep",
+            )))
+        })?;
+        patterns.push(pattern);
+    }
+    sweep
+        .include
+        .iter()
+        .try_for_each(|included| sweep_patterns(project, included, patterns))
+}
+
+/// Adds what one pattern matches; says whether there was anything.
+fn match_one(graph: &Graph, point_ids: &[String], pattern: &Pattern, selection: &mut Selection) -> bool {
+    let mut matched = false;
+    match pattern.kind {
+        None | Some(Kind::Bench | Kind::Process | Kind::Server) => {
+            for (i, id) in point_ids.iter().enumerate() {
+                if !pattern.matches_name(id) {
+                    continue;
+                }
+                matched = true;
+                if pattern.negated {
+                    continue;
+                }
+                match (&graph.chains[i], pattern.kind) {
+                    (Err(_), _) => selection.broken.push(i),
+                    (Ok(chain), None | Some(Kind::Process)) => {
+                        selection.targets.insert(chain.process);
+                    }
+                    (Ok(chain), Some(Kind::Server)) => {
+                        selection.targets.insert(chain.server);
+                    }
+                    (Ok(chain), Some(_)) => {
+                        selection.targets.insert(chain.bench);
+                    }
+                }
+            }
+        }
+        Some(kind) => {
+            for node in graph.dag.node_indices() {
+                let id = &graph.dag[node].id;
+                if id.kind == kind && pattern.matches_name(&id.name) {
+                    matched = true;
+                    if !pattern.negated {
+                        selection.targets.insert(node);
+                    }
+                }
+            }
+        }
+    }
+    matched
+}
+
+/// Adds everything that the selected targets need.
+fn close(graph: &Graph, selection: &mut Selection) {
+    let reversed = Reversed(&graph.dag);
+    for node in selection.targets.clone() {
+        let mut dfs = Dfs::new(reversed, node);
+        while let Some(needed) = dfs.next(reversed) {
+            selection.targets.insert(needed);
+        }
+    }
+    for node in &selection.targets {
+        if let Spec::Bench { point, .. } = graph.dag[*node].spec {
+            selection.points.insert(point);
+        }
+    }
+}
+
+impl Graph {
+    /// Everything that needs `node`, directly or not.
+    pub fn dependants(&self, node: NodeIndex) -> Vec<NodeIndex> {
+        self.dag.neighbors_directed(node, Direction::Outgoing).collect()
+    }
+}
+
+fn near_names(project: &Project, graph: &Graph, point_ids: &[String], pattern: &Pattern) -> Vec<String> {
+    let bare = pattern.bare();
+    // Stars say nothing about what was misspelt.
+    let plain = bare.replace('*', "");
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    if let Some(kind @ (Kind::Image | Kind::Collect | Kind::Summarize)) = pattern.kind {
+        let names = graph
+            .dag
+            .node_weights()
+            .filter(|t| t.id.kind == kind)
+            .map(|t| t.id.name.as_str());
+        return owned(nearest_few(&plain, names, 3));
+    }
+    if bare.contains('/') {
+        return owned(nearest_few(&plain, point_ids.iter().map(String::as_str), 3));
+    }
+    let configs = project.configs.iter().map(|c| c.key.as_str());
+    owned(nearest_few(
+        &plain,
+        configs.chain(project.sweepfile.sweeps.keys().map(String::as_str)),
+        3,
+    ))
+}
+
+/// A name for an unnamed sweep, fit for a folder: `dsr1-fp8-*` gives `dsr1-fp8-all`.
+pub fn name_of(words: &[String]) -> String {
+    if words.is_empty() {
+        return "all".to_owned();
+    }
+    let spelled: Vec<String> = words.iter().map(|word| spell(word)).collect();
+    let joined = spelled.join("+");
+    if joined.len() <= 100 {
+        return joined;
+    }
+    // A file name has a limit; the rest of a long list is told apart by its digest.
+    let digest = crate::cache::digest::Digest::of(joined.as_bytes());
+    let head: String = joined.chars().take(80).collect();
+    format!("{head}-{}", digest.short())
+}
+
+fn spell(word: &str) -> String {
+    let word = word.replace("**", "all").replace('*', "all").replace('!', "not-");
+    word.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._+@-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unnamed_sweeps_are_named_after_their_patterns() {
+        let name = |words: &[&str]| name_of(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(name(&["dsr1-fp8-*"]), "dsr1-fp8-all");
+        assert_eq!(name(&["**/c64", "!*-trt"]), "all_c64+not-all-trt");
+        assert_eq!(name(&[]), "all");
+        assert!(name(&["x".repeat(400).as_str()]).len() < 100);
+    }
+}

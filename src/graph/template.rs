@@ -1,0 +1,243 @@
+//! A recipe's templates, expanded for a point.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use crate::config::master::Worker;
+use crate::config::project::NamedRecipe;
+use crate::matrix::{Point, Topology};
+
+/// Stands for the port in a resolved command: the port is chosen when the server starts and is part of no key.
+pub const PORT_MARK: &str = "$PORT";
+
+/// A recipe's templates, compiled once.
+pub struct Templates<'a> {
+    environment: Environment<'a>,
+    recipe: &'a NamedRecipe,
+}
+
+/// A template that does not expand, and where in the recipe it stands.
+#[derive(Debug, Clone)]
+pub struct TemplateError {
+    /// The path of keys in the recipe.
+    pub path: Vec<String>,
+    pub message: String,
+}
+
+/// What a recipe says, expanded for one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expanded {
+    /// The command with runs of white space as one blank; none for a script.
+    pub command: Option<String>,
+    pub env: BTreeMap<String, String>,
+    pub prompts: u32,
+    pub warmup: u32,
+}
+
+impl<'a> Templates<'a> {
+    pub fn new(recipe: &'a NamedRecipe) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let server = &recipe.recipe.server;
+        let mut add = |name: String, path: &[&str], text: &'a str| {
+            environment
+                .add_template_owned(name, text.to_owned())
+                .map_err(|e| TemplateError {
+                    path: owned(path),
+                    message: reason(&e),
+                })
+        };
+        if let Some(command) = &server.command {
+            add("command".to_owned(), &["server", "command"], &command.0)?;
+        }
+        for (name, value) in &server.env {
+            add(format!("env {name}"), &["server", "env", name], &value.0)?;
+        }
+        Ok(Self { environment, recipe })
+    }
+
+    /// Expands everything for `point` on GPUs of kind `gpu`.
+    pub fn expand(&self, point: &Point, gpu: &str) -> Result<Expanded, TemplateError> {
+        let names = names_of(point, gpu);
+        let server = &self.recipe.recipe.server;
+        let command = match &server.command {
+            Some(_) => {
+                let text = self.render("command", &["server", "command"], &names)?;
+                Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+            }
+            None => None,
+        };
+        let mut env = BTreeMap::new();
+        for name in server.env.keys() {
+            let value = self.render(&format!("env {name}"), &["server", "env", name], &names)?;
+            env.insert(name.clone(), value);
+        }
+        let contract = contract(point, gpu);
+        for (i, name) in server.contract.iter().enumerate() {
+            let value = contract.get(name.as_str()).ok_or_else(|| TemplateError {
+                path: owned(&["server", "contract", &i.to_string()]),
+                message: format!(
+                    "there is no contract variable `{name}` for this point; there are {}",
+                    contract.keys().copied().collect::<Vec<_>>().join(", ")
+                ),
+            })?;
+            env.insert(name.clone(), value.clone());
+        }
+        let bench = &self.recipe.recipe.bench;
+        Ok(Expanded {
+            command,
+            env,
+            prompts: self.count("prompts", &bench.prompts.0, &names)?,
+            warmup: self.count("warmup", &bench.warmup.0, &names)?,
+        })
+    }
+
+    fn render(&self, template: &str, path: &[&str], names: &Value) -> Result<String, TemplateError> {
+        self.environment
+            .get_template(template)
+            .and_then(|template| template.render(names))
+            .map_err(|e| TemplateError {
+                path: owned(path),
+                message: reason(&e),
+            })
+    }
+
+    fn count(&self, field: &str, expression: &str, names: &Value) -> Result<u32, TemplateError> {
+        let wrong = |message: String| TemplateError {
+            path: owned(&["bench", field]),
+            message,
+        };
+        let value = self
+            .environment
+            .compile_expression(expression)
+            .and_then(|expression| expression.eval(names))
+            .map_err(|e| wrong(reason(&e)))?;
+        let number = f64::try_from(value.clone())
+            .ok()
+            .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n));
+        match number {
+            Some(number) => Ok(number.ceil() as u32),
+            None => Err(wrong(format!(
+                "`{expression}` gives `{value}`, which is no number of requests"
+            ))),
+        }
+    }
+}
+
+fn owned(path: &[&str]) -> Vec<String> {
+    path.iter().map(|part| (*part).to_owned()).collect()
+}
+
+/// minijinja's reason with its detail; its own file and line are those of the template, not of the recipe.
+fn reason(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+fn names_of(point: &Point, gpu: &str) -> Value {
+    let common = context! {
+        config => &point.config.0,
+        model => &point.model,
+        model_prefix => &point.model_prefix,
+        image => &point.image,
+        precision => &point.precision,
+        framework => &point.framework,
+        runner => &point.runner,
+        isl => point.isl,
+        osl => point.osl,
+        conc => point.conc,
+        max_model_len => point.max_model_len(),
+        spec_decoding => point.spec_decoding.name(),
+        gpus => point.topology.gpus(),
+        gpu => gpu,
+        port => PORT_MARK,
+    };
+    match &point.topology {
+        Topology::Single(p) => context! {
+            tp => p.tp, pp => p.pp, ep => p.ep, dcp_size => p.dcp_size, pcp_size => p.pcp_size,
+            dp_attn => p.dp_attn,
+            ..common
+        },
+        Topology::Multi {
+            disagg,
+            prefill,
+            decode,
+        } => context! {
+            disagg => disagg, prefill => worker_names(prefill), decode => worker_names(decode),
+            kv_p2p_transfer => &point.kv_p2p_transfer,
+            ..common
+        },
+    }
+}
+
+fn worker_names(worker: &Worker) -> Value {
+    let settings: BTreeMap<String, String> = worker
+        .additional_settings
+        .iter()
+        .flatten()
+        .filter_map(|s| s.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    context! {
+        num_worker => worker.num_worker, tp => worker.tp, pp => worker.pp, ep => worker.ep,
+        dcp_size => worker.dcp_size, pcp_size => worker.pcp_size, dp_attn => worker.dp_attn,
+        settings => settings,
+    }
+}
+
+/// InferenceX's environment contract for a point: what its scripts read.
+pub fn contract(point: &Point, gpu: &str) -> BTreeMap<&'static str, String> {
+    let mut names = BTreeMap::from([
+        ("MODEL", point.model.clone()),
+        ("MODEL_PREFIX", point.model_prefix.clone()),
+        ("IMAGE", point.image.clone()),
+        ("FRAMEWORK", point.framework.clone()),
+        ("PRECISION", point.precision.clone()),
+        ("RUNNER_TYPE", point.runner.clone()),
+        ("ISL", point.isl.to_string()),
+        ("OSL", point.osl.to_string()),
+        ("MAX_MODEL_LEN", point.max_model_len().to_string()),
+        ("CONC", point.conc.to_string()),
+        ("SPEC_DECODING", point.spec_decoding.name().to_owned()),
+        ("GPU_COUNT", point.topology.gpus().to_string()),
+        ("GPU_KIND", gpu.to_owned()),
+        ("EXP_NAME", format!("{}_{}", point.model_prefix, point.sequence())),
+    ]);
+    match &point.topology {
+        Topology::Single(p) => names.extend([
+            ("TP", p.tp.to_string()),
+            ("PP_SIZE", p.pp.to_string()),
+            ("DCP_SIZE", p.dcp_size.to_string()),
+            ("PCP_SIZE", p.pcp_size.to_string()),
+            ("EP_SIZE", p.ep.to_string()),
+            ("DP_ATTENTION", p.dp_attn.to_string()),
+            ("DISAGG", "false".to_owned()),
+        ]),
+        Topology::Multi {
+            disagg,
+            prefill,
+            decode,
+        } => names.extend([
+            ("DISAGG", disagg.to_string()),
+            ("IS_MULTINODE", "true".to_owned()),
+            ("PREFILL_NUM_WORKERS", prefill.num_worker.to_string()),
+            ("PREFILL_TP", prefill.tp.to_string()),
+            ("PREFILL_PP_SIZE", prefill.pp.to_string()),
+            ("PREFILL_DCP_SIZE", prefill.dcp_size.to_string()),
+            ("PREFILL_PCP_SIZE", prefill.pcp_size.to_string()),
+            ("PREFILL_EP", prefill.ep.to_string()),
+            ("PREFILL_DP_ATTN", prefill.dp_attn.to_string()),
+            ("DECODE_NUM_WORKERS", decode.num_worker.to_string()),
+            ("DECODE_TP", decode.tp.to_string()),
+            ("DECODE_PP_SIZE", decode.pp.to_string()),
+            ("DECODE_DCP_SIZE", decode.dcp_size.to_string()),
+            ("DECODE_PCP_SIZE", decode.pcp_size.to_string()),
+            ("DECODE_EP", decode.ep.to_string()),
+            ("DECODE_DP_ATTN", decode.dp_attn.to_string()),
+        ]),
+    }
+    names
+}
