@@ -1,1 +1,3 @@
 //! Executors, the server's life, attempts, signals and resume.
+
+pub mod event;
