@@ -1,0 +1,4 @@
+//! Images: what a server runs in.
+
+pub mod requirements;
+pub mod venv;
