@@ -38,7 +38,9 @@ pub enum HttpError {
 
 /// Sends a request without a body to `127.0.0.1:port` and reads the whole answer, `limit` at most.
 pub async fn request(method: Method, port: u16, path: &str, limit: Duration) -> Result<Answer, HttpError> {
-    timeout(limit, exchange(method, port, path)).await.unwrap_or(Err(HttpError::TimedOut(limit)))
+    timeout(limit, exchange(method, port, path))
+        .await
+        .unwrap_or(Err(HttpError::TimedOut(limit)))
 }
 
 async fn exchange(method: Method, port: u16, path: &str) -> Result<Answer, HttpError> {
@@ -52,14 +54,20 @@ async fn exchange(method: Method, port: u16, path: &str) -> Result<Answer, HttpE
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
     let stream = stream.map_err(|source| HttpError::Connect { port, source })?;
     let broken = |error: hyper::Error| HttpError::Broken(error.to_string());
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
-        let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
-        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        let body = body
+            .map_err(|error| HttpError::Broken(error.to_string()))?
+            .to_bytes();
+        Ok(Answer {
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     };
     // The connection is driven here, so that nothing of it outlives this call.
     let mut connection = std::pin::pin!(connection);

@@ -59,7 +59,11 @@ pub fn end_leftover(owned: &Owned, limit: Duration) -> Result<Leftover, Leftover
     loop {
         let left = leftovers(owned, &procfs::all());
         if left.is_empty() {
-            return Ok(if killed.is_empty() { outcome } else { Leftover::Killed(killed.len()) });
+            return Ok(if killed.is_empty() {
+                outcome
+            } else {
+                Leftover::Killed(killed.len())
+            });
         }
         if !killed.is_empty() && Instant::now() >= deadline {
             return Err(LeftoverError::Survives(left.iter().map(Process::label).collect()));
@@ -92,12 +96,21 @@ mod tests {
     use crate::exec::procfs::Identity;
 
     fn process(pid: u32, start_ticks: u64, group: u32, state: char) -> Process {
-        Process { identity: Identity { pid, start_ticks }, name: "server".into(), state, parent: 1, group }
+        Process {
+            identity: Identity { pid, start_ticks },
+            name: "server".into(),
+            state,
+            parent: 1,
+            group,
+        }
     }
 
     fn owned(leader: Identity) -> Owned {
         Owned {
-            guard: Identity { pid: u32::MAX - 1, start_ticks: 0 },
+            guard: Identity {
+                pid: u32::MAX - 1,
+                start_ticks: 0,
+            },
             leader,
             boot_id: String::new(),
             log: None,
@@ -106,7 +119,10 @@ mod tests {
 
     #[test]
     fn only_the_journalled_leaders_group_is_ours() {
-        let leader = Identity { pid: u32::MAX - 2, start_ticks: 100 };
+        let leader = Identity {
+            pid: u32::MAX - 2,
+            start_ticks: 100,
+        };
         let member = process(u32::MAX - 3, 120, leader.pid, 'S');
         let ours = [process(leader.pid, 100, leader.pid, 'S'), member.clone()];
         assert_eq!(leftovers(&owned(leader), &ours).len(), 2);
@@ -117,7 +133,10 @@ mod tests {
 
     #[test]
     fn a_dead_leader_still_proves_its_group() {
-        let leader = Identity { pid: u32::MAX - 2, start_ticks: 100 };
+        let leader = Identity {
+            pid: u32::MAX - 2,
+            start_ticks: 100,
+        };
         let member = process(u32::MAX - 3, 120, leader.pid, 'S');
         let table = [process(leader.pid, 100, leader.pid, 'Z'), member.clone()];
         assert_eq!(leftovers(&owned(leader), &table), [member]);

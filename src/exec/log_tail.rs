@@ -26,8 +26,13 @@ fn read_tail(log: &Path) -> io::Result<String> {
 }
 
 fn clean(text: &str, lines: usize) -> Vec<String> {
-    let mut kept: Vec<String> =
-        text.lines().rev().map(shown).filter(|line| !line.is_empty()).take(lines).collect();
+    let mut kept: Vec<String> = text
+        .lines()
+        .rev()
+        .map(shown)
+        .filter(|line| !line.is_empty())
+        .take(lines)
+        .collect();
     kept.reverse();
     kept
 }
@@ -35,7 +40,11 @@ fn clean(text: &str, lines: usize) -> Vec<String> {
 /// A line as a terminal would show it in the end.
 pub fn shown(line: &str) -> String {
     // A progress bar returns to the line's start and writes over it.
-    let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+    let line = line
+        .trim_end_matches('\r')
+        .rsplit('\r')
+        .next()
+        .unwrap_or_default();
     let mut plain = String::with_capacity(line.len());
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
@@ -94,7 +103,10 @@ mod tests {
     #[test]
     fn quotes() {
         assert_eq!(quote(&[]), "; it wrote nothing");
-        assert_eq!(quote(&["a".into(), "b".into()]), "; its last lines:\n  | a\n  | b");
+        assert_eq!(
+            quote(&["a".into(), "b".into()]),
+            "; its last lines:\n  | a\n  | b"
+        );
     }
 
     proptest! {

@@ -29,7 +29,10 @@ impl FreePort {
 
 impl Drop for FreePort {
     fn drop(&mut self) {
-        RESERVED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        RESERVED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.0);
     }
 }
 
@@ -39,7 +42,11 @@ pub fn free_port() -> io::Result<FreePort> {
         // Any address, because servers bind any address; closed at once, never connected to, so no TIME_WAIT stays.
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         let port = listener.local_addr()?.port();
-        if RESERVED.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+        if RESERVED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(port)
+        {
             return Ok(FreePort(port));
         }
     }
@@ -62,7 +69,10 @@ pub enum PortError {
 
 /// Makes sure that a server can listen on the port, on whatever address it chooses.
 pub fn ensure_free(port: u16) -> Result<(), PortError> {
-    let occupied = || PortError::Occupied { port, holder: holder(port) };
+    let occupied = || PortError::Occupied {
+        port,
+        holder: holder(port),
+    };
     if !listeners(port).is_empty() {
         return Err(occupied());
     }
@@ -111,7 +121,11 @@ impl Listener {
 pub fn listeners(port: u16) -> Vec<Listener> {
     let read = |table| fs::read_to_string(table).unwrap_or_default();
     let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| parse(line, port)).collect()
+    tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .filter_map(|line| parse(line, port))
+        .collect()
 }
 
 /// Reads one line of `/proc/net/tcp` or `tcp6`, if it is a listener (state 0A) on the port.
@@ -121,7 +135,10 @@ fn parse(line: &str, port: u16) -> Option<Listener> {
     if *fields.get(3)? != "0A" || u16::from_str_radix(hex_port, 16).ok()? != port {
         return None;
     }
-    Some(Listener { address: parse_address(address)?, inode: fields.get(9)?.parse().ok()? })
+    Some(Listener {
+        address: parse_address(address)?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
 }
 
 /// The kernel prints an address as 32-bit words in the host's byte order.
@@ -139,14 +156,24 @@ fn parse_address(hex: &str) -> Option<IpAddr> {
 
 /// Which of `pids` have one of these sockets open.
 pub fn owners(sockets: &[Listener], pids: impl IntoIterator<Item = u32>) -> Vec<u32> {
-    let names: Vec<String> = sockets.iter().map(|socket| format!("socket:[{}]", socket.inode)).collect();
+    let names: Vec<String> = sockets
+        .iter()
+        .map(|socket| format!("socket:[{}]", socket.inode))
+        .collect();
     let owns = |pid: &u32| {
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
         descriptors
             .filter_map(|entry| fs::read_link(entry.path()).ok())
             .any(|target| names.iter().any(|name| target.as_os_str() == name.as_str()))
     };
-    if names.is_empty() { Vec::new() } else { pids.into_iter().filter(owns).collect() }
+    if names.is_empty() {
+        Vec::new()
+    } else {
+        pids.into_iter().filter(owns).collect()
+    }
 }
 
 /// The processes that listen on the port, as far as this user may see.
@@ -157,7 +184,10 @@ pub fn listener_owner(port: u16) -> Vec<u32> {
 
 /// `pid 123 (python3)`, the port's first listener.
 fn holder(port: u16) -> Option<String> {
-    listener_owner(port).into_iter().find_map(procfs::read).map(|process| process.label())
+    listener_owner(port)
+        .into_iter()
+        .find_map(procfs::read)
+        .map(|process| process.label())
 }
 
 #[cfg(test)]
@@ -179,7 +209,9 @@ mod tests {
             IpAddr::from(Ipv6Addr::LOCALHOST)
         );
         assert_eq!(
-            parse_address("0000000000000000FFFF00000100007F").unwrap().to_canonical(),
+            parse_address("0000000000000000FFFF00000100007F")
+                .unwrap()
+                .to_canonical(),
             IpAddr::from(Ipv4Addr::LOCALHOST)
         );
         assert_eq!(parse_address("zz"), None);
@@ -200,10 +232,16 @@ mod tests {
                 continue;
             };
             let port = listener.local_addr().unwrap().port();
-            let Err(PortError::Occupied { holder: Some(holder), .. }) = ensure_free(port) else {
+            let Err(PortError::Occupied {
+                holder: Some(holder), ..
+            }) = ensure_free(port)
+            else {
                 panic!("{address} is not seen")
             };
-            assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+            assert!(
+                holder.contains(&format!("pid {}", std::process::id())),
+                "{holder}"
+            );
             assert_eq!(listener_owner(port), [std::process::id()]);
         }
     }

@@ -65,7 +65,11 @@ pub enum SpawnError {
     Guard { program: String, source: io::Error },
     /// The operating system refused the program.
     #[error("start `{program}`: {reason}; it is looked up on the recipe's PATH, which is `{path}`")]
-    Refused { program: String, reason: String, path: String },
+    Refused {
+        program: String,
+        reason: String,
+        path: String,
+    },
 }
 
 /// Where a guarded program's output goes.
@@ -109,9 +113,15 @@ impl Guarded {
     /// Starts a program under guard and returns once it runs.
     pub async fn spawn(guard: &GuardBinary, order: &Order, output: Output<'_>) -> Result<Self, SpawnError> {
         let program = order.argv.first().cloned().unwrap_or_default();
-        let failed = |source| SpawnError::Guard { program: program.clone(), source };
+        let failed = |source| SpawnError::Guard {
+            program: program.clone(),
+            source,
+        };
         if !order.cwd.is_dir() {
-            return Err(SpawnError::NoFolder { program, cwd: order.cwd.clone() });
+            return Err(SpawnError::NoFolder {
+                program,
+                cwd: order.cwd.clone(),
+            });
         }
         let (sink, log) = open_output(output)?;
         let boot_id = procfs::boot_id().map_err(failed)?;
@@ -136,13 +146,20 @@ impl Guarded {
             send(&mut requests, order).await?;
             reports.next_line().await
         });
-        let line = first.await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+        let line = first
+            .await
+            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+            .map_err(failed)?;
         let report = line.map(|line| serde_json::from_str(&line)).transpose();
         let leader = match report.map_err(|error| failed(error.into()))? {
             Some(Report::Started(leader)) => leader,
             Some(Report::Refused { reason }) => {
                 let path = order.env.get("PATH").cloned().unwrap_or_default();
-                return Err(SpawnError::Refused { program, reason, path });
+                return Err(SpawnError::Refused {
+                    program,
+                    reason,
+                    path,
+                });
             }
             Some(Report::Exited(_) | Report::Ended { .. }) | None => {
                 return Err(failed(io::Error::other("it ended at once")));
@@ -151,7 +168,12 @@ impl Guarded {
         let (life, watched) = watch::channel(Life::default());
         tokio::spawn(follow(child, reports, life));
         Ok(Self {
-            owned: Owned { guard, leader, boot_id, log },
+            owned: Owned {
+                guard,
+                leader,
+                boot_id,
+                log,
+            },
             requests: Some(requests),
             output,
             life: watched,
@@ -200,7 +222,9 @@ impl Guarded {
         // The guard was killed, or does not get it done.
         let owned = self.owned.clone();
         let swept = tokio::task::spawn_blocking(move || end_leftover(&owned, KILL_LIMIT)).await;
-        swept.expect("ending a leftover does not panic").map(|_| Ended { exit, forced: true })
+        swept
+            .expect("ending a leftover does not panic")
+            .map(|_| Ended { exit, forced: true })
     }
 }
 
@@ -222,7 +246,9 @@ async fn follow(mut child: Child, mut reports: Lines<BufReader<ChildStdout>>, li
 
 /// The guard's standard error, which is the program's output, and the log's absolute path.
 fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>), SpawnError> {
-    let Output::Log(path) = output else { return Ok((Stdio::piped(), None)) };
+    let Output::Log(path) = output else {
+        return Ok((Stdio::piped(), None));
+    };
     let open = || -> io::Result<(File, PathBuf)> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -230,7 +256,10 @@ fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>), SpawnErro
         let file = File::options().create(true).append(true).open(path)?;
         Ok((file, path.canonicalize()?))
     };
-    let (file, path) = open().map_err(|source| SpawnError::Log { path: path.to_owned(), source })?;
+    let (file, path) = open().map_err(|source| SpawnError::Log {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok((file.into(), Some(path)))
 }
 

@@ -49,7 +49,10 @@ impl Process {
         let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         Some(Self {
-            identity: Identity { pid: pid.parse().ok()?, start_ticks: fields.get(19)?.parse().ok()? },
+            identity: Identity {
+                pid: pid.parse().ok()?,
+                start_ticks: fields.get(19)?.parse().ok()?,
+            },
             name: name.to_owned(),
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
@@ -71,8 +74,13 @@ pub fn is_alive(identity: Identity) -> bool {
 
 /// Every process that this one may see; none when `/proc` is not mounted.
 pub fn all() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?)).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?))
+        .collect()
 }
 
 /// All of `table` that descends from `root`, without `root` itself.
@@ -99,7 +107,10 @@ pub fn descendants(root: u32, table: &[Process]) -> Vec<Process> {
 /// Signals this very process, never another that has got its pid since.
 pub fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
     let gone = || io::Error::from(rustix::io::Errno::SRCH);
-    let pid = i32::try_from(identity.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+    let pid = i32::try_from(identity.pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(gone)?;
     // The handle is taken before the identity is checked, so that it cannot come to mean a successor.
     let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty());
     if !is_alive(identity) {
@@ -117,7 +128,8 @@ pub fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
 pub fn writes_to(pid: u32, file: &Path) -> bool {
     [1, 2].into_iter().any(|descriptor| {
         fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).is_ok_and(|target| target == file)
-            && fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).is_ok_and(|info| is_writable(&info))
+            && fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}"))
+                .is_ok_and(|info| is_writable(&info))
     })
 }
 
@@ -129,7 +141,9 @@ fn is_writable(fdinfo: &str) -> bool {
 
 /// The kernel's name for the time since this machine booted: pids and ticks mean nothing across it.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
 }
 
 #[cfg(test)]
@@ -156,7 +170,13 @@ mod tests {
         let process = Process::parse(stat).unwrap();
         assert_eq!(process.name, "a) S 1 (b");
         assert_eq!((process.state, process.parent, process.group), ('Z', 7, 42));
-        assert_eq!(process.identity, Identity { pid: 42, start_ticks: 123_456 });
+        assert_eq!(
+            process.identity,
+            Identity {
+                pid: 42,
+                start_ticks: 123_456
+            }
+        );
         assert!(process.is_dead());
         assert_eq!(process.label(), "pid 42 (a) S 1 (b)");
     }
@@ -165,7 +185,10 @@ mod tests {
     fn this_process_is_seen_and_told_from_another_with_its_pid() {
         let me = read(std::process::id()).unwrap().identity;
         assert!(is_alive(me));
-        let other = Identity { start_ticks: me.start_ticks + 1, ..me };
+        let other = Identity {
+            start_ticks: me.start_ticks + 1,
+            ..me
+        };
         assert!(!is_alive(other));
         assert!(signal(other, Signal::TERM).is_err());
         assert!(all().iter().any(|process| process.identity == me));

@@ -40,16 +40,30 @@ pub struct Readiness<'a> {
 pub enum ReadyError {
     /// It ended.
     #[error("the server died before it was ready: {exit}{}", log_tail::quote(last_lines))]
-    Died { exit: ExitFacts, last_lines: Vec<String> },
+    Died {
+        exit: ExitFacts,
+        last_lines: Vec<String>,
+    },
     /// It took too long.
-    #[error("the server was not ready within {within:?}: {last_answer}{}", log_tail::quote(last_lines))]
-    Late { within: Duration, last_answer: String, last_lines: Vec<String> },
+    #[error(
+        "the server was not ready within {within:?}: {last_answer}{}",
+        log_tail::quote(last_lines)
+    )]
+    Late {
+        within: Duration,
+        last_answer: String,
+        last_lines: Vec<String>,
+    },
     /// Something that sweep did not start answers on the server's port.
     #[error(
         "port {port} is answered by {}, which sweep did not start; end it, or let sweep choose the port",
         Answerer { pid: *pid, name: name.as_deref() }
     )]
-    Foreign { port: u16, pid: Option<u32>, name: Option<String> },
+    Foreign {
+        port: u16,
+        pid: Option<u32>,
+        name: Option<String>,
+    },
 }
 
 struct Answerer<'a> {
@@ -90,7 +104,11 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
                 },
                 Responder::Nobody => {}
                 Responder::Foreign { pid, name } => {
-                    return Err(ReadyError::Foreign { port: readiness.port, pid, name });
+                    return Err(ReadyError::Foreign {
+                        port: readiness.port,
+                        pid,
+                        name,
+                    });
                 }
             },
         }
@@ -102,11 +120,18 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
         }
     }
     let last_lines = log_tail::last_lines(readiness.log, QUOTED_LINES);
-    Err(ReadyError::Late { within: readiness.within, last_answer, last_lines })
+    Err(ReadyError::Late {
+        within: readiness.within,
+        last_answer,
+        last_lines,
+    })
 }
 
 fn died(exit: ExitFacts, log: &Path) -> ReadyError {
-    ReadyError::Died { exit, last_lines: log_tail::last_lines(log, QUOTED_LINES) }
+    ReadyError::Died {
+        exit,
+        last_lines: log_tail::last_lines(log, QUOTED_LINES),
+    }
 }
 
 enum Responder {
@@ -131,11 +156,16 @@ fn responder(server: &Guarded, port: u16) -> Responder {
     let foreign = sockets
         .iter()
         .find(|socket| port::owners(std::slice::from_ref(socket), ours.iter().copied()).is_empty());
-    let Some(foreign) = foreign else { return Responder::Ours };
+    let Some(foreign) = foreign else {
+        return Responder::Ours;
+    };
     let pids = table.iter().map(|process| process.identity.pid);
     let pid = port::owners(std::slice::from_ref(foreign), pids).first().copied();
     if pid.is_none() && !port::listeners(port).contains(foreign) {
         return Responder::Nobody; // it closed while we looked
     }
-    Responder::Foreign { pid, name: pid.and_then(procfs::read).map(|process| process.name) }
+    Responder::Foreign {
+        pid,
+        name: pid.and_then(procfs::read).map(|process| process.name),
+    }
 }

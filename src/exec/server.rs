@@ -13,7 +13,7 @@ use super::leftover::LeftoverError;
 use super::log_tail;
 use super::port::{self, PortError};
 use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
-use super::ready::{ReadyError, Readiness, wait_ready};
+use super::ready::{Readiness, ReadyError, wait_ready};
 
 /// How long the kernel may take to free the port of a process that is gone.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -70,7 +70,11 @@ pub enum ResetError {
     #[error("reset the server by {request}: {source}")]
     NoAnswer { request: String, source: HttpError },
     #[error("reset the server by {request}: it answered {status} {body}")]
-    Refused { request: String, status: StatusCode, body: String },
+    Refused {
+        request: String,
+        status: StatusCode,
+        body: String,
+    },
 }
 
 /// A server under guard. Dropping it ends it, without waiting for that.
@@ -97,7 +101,10 @@ impl Server {
                 // The port is the other's, so only our process is waited for.
                 match server.process.stop(server.spec.stop_grace).await {
                     Ok(_) => Err(ready.into()),
-                    Err(stop) => Err(StartError::Stuck { ready, stop: stop.into() }),
+                    Err(stop) => Err(StartError::Stuck {
+                        ready,
+                        stop: stop.into(),
+                    }),
                 }
             }
             Err(ready) => match server.stop().await {
@@ -158,7 +165,11 @@ impl Server {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) => {
                 let body = log_tail::shown(answer.body.lines().next().unwrap_or_default());
-                Err(ResetError::Refused { request, status: answer.status, body })
+                Err(ResetError::Refused {
+                    request,
+                    status: answer.status,
+                    body,
+                })
             }
             Err(source) => Err(ResetError::NoAnswer { request, source }),
         }

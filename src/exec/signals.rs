@@ -117,14 +117,23 @@ mod tests {
     #[tokio::test]
     async fn the_second_one_means_now_and_the_first_one_names_the_exit_code() {
         let (source, interrupts) = Interrupts::by_hand();
-        assert_eq!((interrupts.level(), interrupts.exit_code()), (Interrupt::None, None));
+        assert_eq!(
+            (interrupts.level(), interrupts.exit_code()),
+            (Interrupt::None, None)
+        );
         source.interrupt(Cause::Int);
         interrupts.reached(Interrupt::Graceful).await;
-        assert_eq!((interrupts.level(), interrupts.exit_code()), (Interrupt::Graceful, Some(130)));
+        assert_eq!(
+            (interrupts.level(), interrupts.exit_code()),
+            (Interrupt::Graceful, Some(130))
+        );
         source.interrupt(Cause::Term);
         interrupts.reached(Interrupt::Now).await;
         source.interrupt(Cause::Term);
-        assert_eq!((interrupts.level(), interrupts.exit_code()), (Interrupt::Now, Some(130)));
+        assert_eq!(
+            (interrupts.level(), interrupts.exit_code()),
+            (Interrupt::Now, Some(130))
+        );
     }
 
     #[tokio::test]

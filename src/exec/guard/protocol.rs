@@ -84,9 +84,18 @@ mod tests {
     #[test]
     fn lines_are_stable() {
         let line = |report: &Report| serde_json::to_string(report).unwrap();
-        let identity = Identity { pid: 7, start_ticks: 99 };
-        assert_eq!(line(&Report::Started(identity)), r#"{"started":{"pid":7,"start_ticks":99}}"#);
-        assert_eq!(line(&Report::Exited(ExitFacts::Code(3))), r#"{"exited":{"code":3}}"#);
+        let identity = Identity {
+            pid: 7,
+            start_ticks: 99,
+        };
+        assert_eq!(
+            line(&Report::Started(identity)),
+            r#"{"started":{"pid":7,"start_ticks":99}}"#
+        );
+        assert_eq!(
+            line(&Report::Exited(ExitFacts::Code(3))),
+            r#"{"exited":{"code":3}}"#
+        );
         assert_eq!(line(&Report::Exited(ExitFacts::Unseen)), r#"{"exited":"unseen"}"#);
         assert_eq!(
             serde_json::from_str::<Request>(r#"{"stop":{"grace_ms":5}}"#).unwrap(),

@@ -57,7 +57,9 @@ fn guard() -> io::Result<()> {
     let leader = match start(&order) {
         Ok(leader) => leader,
         Err(error) => {
-            report(&Report::Refused { reason: error.to_string() });
+            report(&Report::Refused {
+                reason: error.to_string(),
+            });
             return Ok(());
         }
     };
@@ -153,7 +155,10 @@ fn reap(events: &Sender<Event>) {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => {
-                let _ = events.send(Event::Reaped(pid.as_raw_nonzero().get().cast_unsigned(), facts(status)));
+                let _ = events.send(Event::Reaped(
+                    pid.as_raw_nonzero().get().cast_unsigned(),
+                    facts(status),
+                ));
             }
             Ok(None) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => {
@@ -190,7 +195,9 @@ fn report(report: &Report) {
     let mut line = serde_json::to_string(report).expect("a report is plain data");
     line.push('\n');
     // Nobody reads when sweep is gone; the guard's work goes on.
-    let _ = io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush());
+    let _ = io::stdout()
+        .write_all(line.as_bytes())
+        .and_then(|()| io::stdout().flush());
 }
 
 /// TERM, INT and HUP as events. Handlers need either `unsafe` or a runtime: this is tokio's smallest one.
