@@ -2,7 +2,7 @@
 
 pub mod guard;
 pub mod http;
-// image
+pub mod image;
 pub mod leftover;
 pub mod log_tail;
 pub mod port;

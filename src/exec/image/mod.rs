@@ -1,4 +1,7 @@
-//! Images: what a server runs in.
+//! Images that need no container engine: what a server runs in, made in the cache.
 
-pub mod requirements;
-pub mod venv;
+mod requirements;
+mod venv;
+
+pub use requirements::{Requirements, RequirementsError, VenvKey};
+pub use venv::{ImageError, InstallCause, Venv, VenvMaker, venv_key};
