@@ -152,6 +152,29 @@ async fn an_environment_is_made_once_and_made_again_when_it_is_broken() {
 }
 
 #[tokio::test]
+async fn an_environment_whose_making_was_broken_off_is_made_by_the_next() {
+    if !has_python() {
+        return;
+    }
+    let shop = Shop::new();
+    let file = shop.requirements(&shop.sha256);
+    let maker = shop.maker(&shop.images());
+    let (begun, mut has_begun) = tokio::sync::watch::channel(false);
+    tokio::select! {
+        made = maker.ensure(&file, |_| { begun.send_replace(true); }) => panic!("pip said nothing first: {made:?}"),
+        _ = has_begun.wait_for(|begun| *begun) => {}
+    }
+    assert!(
+        !shop
+            .images()
+            .join(venv_key(&file).unwrap().to_string())
+            .join("venv")
+            .exists()
+    );
+    assert_eq!(says(&maker.ensure(&file, |_| {}).await.unwrap()), "tiny 1\n");
+}
+
+#[tokio::test]
 async fn failures_name_the_file_and_the_cause_and_publish_nothing() {
     if !has_python() {
         return;

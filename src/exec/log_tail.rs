@@ -11,15 +11,18 @@ const LINE_CHARS: usize = 400;
 
 /// The last `lines` lines of a log that are not blank, without colours and overwritten progress bars.
 ///
-/// Empty when there is no log, or nothing in it.
-pub fn last_lines(log: &Path, lines: usize) -> Vec<String> {
-    read_tail(log).map(|text| clean(&text, lines)).unwrap_or_default()
+/// What stands before byte `from`, an earlier start's output, does not count. Empty when there is no log, or nothing
+/// in it.
+pub fn last_lines(log: &Path, from: u64, lines: usize) -> Vec<String> {
+    read_tail(log, from)
+        .map(|text| clean(&text, lines))
+        .unwrap_or_default()
 }
 
-fn read_tail(log: &Path) -> io::Result<String> {
+fn read_tail(log: &Path, from: u64) -> io::Result<String> {
     let mut file = File::open(log)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES).max(from)))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -90,8 +93,11 @@ mod tests {
         let log = folder.path().join("server.log");
         let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
         std::fs::write(&log, text).unwrap();
-        assert_eq!(last_lines(&log, 2), ["line 19998", "line 19999"]);
-        assert!(last_lines(&folder.path().join("none"), 2).is_empty());
+        assert_eq!(last_lines(&log, 0, 2), ["line 19998", "line 19999"]);
+        let end = std::fs::metadata(&log).unwrap().len();
+        assert_eq!(last_lines(&log, end - 11, 2), ["line 19999"]);
+        assert!(last_lines(&log, end, 2).is_empty());
+        assert!(last_lines(&folder.path().join("none"), 0, 2).is_empty());
     }
 
     #[test]

@@ -106,6 +106,7 @@ pub struct Guarded {
     owned: Owned,
     requests: Option<ChildStdin>,
     output: Option<ChildStderr>,
+    log_start: u64,
     life: watch::Receiver<Life>,
 }
 
@@ -123,7 +124,7 @@ impl Guarded {
                 cwd: order.cwd.clone(),
             });
         }
-        let (sink, log) = open_output(output)?;
+        let (sink, log, log_start) = open_output(output)?;
         let boot_id = procfs::boot_id().map_err(failed)?;
         let mut child = Command::new(&guard.0)
             .arg0("sweep")
@@ -176,6 +177,7 @@ impl Guarded {
             },
             requests: Some(requests),
             output,
+            log_start,
             life: watched,
         })
     }
@@ -188,6 +190,11 @@ impl Guarded {
     /// The program's output, once, when it was started with [`Output::Piped`].
     pub fn take_output(&mut self) -> Option<ChildStderr> {
         self.output.take()
+    }
+
+    /// Where in its log this program's output starts, in bytes.
+    pub fn log_start(&self) -> u64 {
+        self.log_start
     }
 
     /// How the program ended, as soon as it has; `None` while it runs.
@@ -244,23 +251,23 @@ async fn follow(mut child: Child, mut reports: Lines<BufReader<ChildStdout>>, li
     });
 }
 
-/// The guard's standard error, which is the program's output, and the log's absolute path.
-fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>), SpawnError> {
+/// The guard's standard error, which is the program's output, with the log's absolute path and its length so far.
+fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>, u64), SpawnError> {
     let Output::Log(path) = output else {
-        return Ok((Stdio::piped(), None));
+        return Ok((Stdio::piped(), None, 0));
     };
-    let open = || -> io::Result<(File, PathBuf)> {
+    let open = || -> io::Result<(Stdio, Option<PathBuf>, u64)> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let file = File::options().create(true).append(true).open(path)?;
-        Ok((file, path.canonicalize()?))
+        let length = file.metadata()?.len();
+        Ok((file.into(), Some(path.canonicalize()?), length))
     };
-    let (file, path) = open().map_err(|source| SpawnError::Log {
+    open().map_err(|source| SpawnError::Log {
         path: path.to_owned(),
         source,
-    })?;
-    Ok((file.into(), Some(path)))
+    })
 }
 
 async fn send(pipe: &mut ChildStdin, value: &impl Serialize) -> io::Result<()> {

@@ -86,11 +86,16 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
     let deadline = Instant::now() + readiness.within;
     let mut last_answer = "it never listened".to_owned();
     let mut pause = POLL_MIN;
+    let last_lines = || log_tail::last_lines(readiness.log, server.log_start(), QUOTED_LINES);
+    let died = |exit| ReadyError::Died {
+        exit,
+        last_lines: last_lines(),
+    };
     let mut exited = std::pin::pin!(server.exited());
     loop {
         let answer = tokio::select! {
             biased;
-            exit = &mut exited => return Err(died(exit, readiness.log)),
+            exit = &mut exited => return Err(died(exit)),
             () = sleep_until(deadline) => break,
             answer = http::request(Method::GET, readiness.port, readiness.path, LOOK_LIMIT) => answer,
         };
@@ -102,7 +107,10 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
                     Ok(answer) => last_answer = format!("{} answers {}", readiness.path, answer.status),
                     Err(error) => last_answer = format!("{} gives no answer: {error}", readiness.path),
                 },
-                Responder::Nobody => {}
+                Responder::Nobody => {
+                    last_answer =
+                        "it answered, but /proc/net/tcp shows no listener, so it may be anyone".to_owned();
+                }
                 Responder::Foreign { pid, name } => {
                     return Err(ReadyError::Foreign {
                         port: readiness.port,
@@ -114,24 +122,16 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
         }
         tokio::select! {
             biased;
-            exit = &mut exited => return Err(died(exit, readiness.log)),
+            exit = &mut exited => return Err(died(exit)),
             () = sleep_until(deadline) => break,
             () = sleep(pause) => pause = (pause * 3 / 2).min(POLL_MAX),
         }
     }
-    let last_lines = log_tail::last_lines(readiness.log, QUOTED_LINES);
     Err(ReadyError::Late {
         within: readiness.within,
         last_answer,
-        last_lines,
+        last_lines: last_lines(),
     })
-}
-
-fn died(exit: ExitFacts, log: &Path) -> ReadyError {
-    ReadyError::Died {
-        exit,
-        last_lines: log_tail::last_lines(log, QUOTED_LINES),
-    }
 }
 
 enum Responder {

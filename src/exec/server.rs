@@ -175,9 +175,9 @@ impl Server {
         }
     }
 
-    /// The last lines that it logged, joined; empty when it logged nothing.
+    /// The last lines that it logged since this start, joined; empty when it logged nothing.
     pub fn last_words(&self, lines: usize) -> String {
-        log_tail::last_lines(&self.spec.log_path, lines).join("\n")
+        log_tail::last_lines(&self.spec.log_path, self.process.log_start(), lines).join("\n")
     }
 
     /// Ends it: TERM, KILL after the grace, back when every process of it is gone and its port is released.
