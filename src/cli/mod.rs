@@ -1,8 +1,13 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+pub mod guard;
+
 use std::process::ExitCode;
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match std::env::args().nth(1).as_deref() {
+        Some("guard") => guard::run_guard(),
+        _ => ExitCode::SUCCESS,
+    }
 }
