@@ -1,1 +1,39 @@
 //! Digests, blobs, the record log and the lock: what survives a crash.
+//!
+//! ```text
+//! .cache/
+//!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
+//!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  [`log`]
+//!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          [`stat`]
+//!   runs/<run>/           attempts and what a run owns                                              [`run`]
+//!   lock                  held while building                                                       [`lock`]
+//! ```
+//!
+//! [`Store`] bundles them. Blobs and records never name a host's paths and are never edited in place, so copying
+//! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
+
+pub mod cas;
+pub mod digest;
+pub mod fs;
+pub mod index;
+pub mod inputs;
+pub mod lock;
+pub mod log;
+pub mod payload;
+pub mod process;
+pub mod record;
+pub mod run;
+pub mod stat;
+pub mod store;
+
+pub use cas::{Cas, Fetched};
+pub use digest::{Digest, Hasher, Key};
+pub use fs::FsError;
+pub use index::{RecordRef, Records};
+pub use inputs::{Change, Input, Inputs};
+pub use lock::{Holder, LockError, LockGuard, Wait};
+pub use log::Damage;
+pub use record::{Output, Provenance, Record, Verdict};
+pub use run::{Owned, RunDir, RunId};
+pub use stat::StatCache;
+pub use store::{Source, Store, StoreError};
