@@ -245,10 +245,10 @@ impl Engine {
                 continue;
             }
             let tokens = self.accepted_tokens().min(self.running[at].remaining());
-            let Some(at_now) = self.grow(at, tokens) else {
-                continue;
-            };
-            let sequence = &mut self.running[at_now];
+            if !self.grow(at, tokens) {
+                break;
+            }
+            let sequence = &mut self.running[at];
             batch.decode_sequences += 1;
             batch.decode_context += sequence.context;
             *budget -= verified;
