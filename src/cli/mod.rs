@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
 pub mod guard;
+pub mod sim;
 
 use std::process::ExitCode;
 
