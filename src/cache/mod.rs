@@ -1,1 +1,19 @@
 //! Digests, blobs, the record log and the lock: what survives a crash.
+//!
+//! ```text
+//! .cache/
+//!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     `cas`
+//!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  `log`
+//!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          `stat`
+//!   runs/<run>/           attempts and what a run owns                                              `run`
+//!   lock                  held while building                                                       [`lock`]
+//! ```
+//!
+//! Blobs and records never name a host's paths and are never edited in place, so copying
+//! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
+
+pub mod digest;
+pub mod inputs;
+
+pub use digest::{Digest, Hasher, Key};
+pub use inputs::{Change, Input, Inputs};
