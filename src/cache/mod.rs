@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! .cache/
-//!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     `cas`
+//!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
 //!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  `log`
 //!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          `stat`
 //!   runs/<run>/           attempts and what a run owns                                              `run`
@@ -12,8 +12,12 @@
 //! Blobs and records never name a host's paths and are never edited in place, so copying
 //! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
 
+pub mod cas;
 pub mod digest;
+pub mod fs;
 pub mod inputs;
 
+pub use cas::{Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
+pub use fs::FsError;
 pub use inputs::{Change, Input, Inputs};
