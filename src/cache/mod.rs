@@ -5,7 +5,7 @@
 //!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
 //!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  `log`
 //!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          `stat`
-//!   runs/<run>/           attempts and what a run owns                                              `run`
+//!   runs/<run>/           attempts and what a run owns                                              [`run`]
 //!   lock                  held while building                                                       [`lock`]
 //! ```
 //!
@@ -16,8 +16,11 @@ pub mod cas;
 pub mod digest;
 pub mod fs;
 pub mod inputs;
+pub mod process;
+pub mod run;
 
 pub use cas::{Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
 pub use fs::FsError;
 pub use inputs::{Change, Input, Inputs};
+pub use run::{Owned, RunDir, RunId};
