@@ -3,7 +3,7 @@
 //! ```text
 //! .cache/
 //!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
-//!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  `log`
+//!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  [`log`]
 //!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          `stat`
 //!   runs/<run>/           attempts and what a run owns                                              [`run`]
 //!   lock                  held while building                                                       [`lock`]
@@ -15,12 +15,19 @@
 pub mod cas;
 pub mod digest;
 pub mod fs;
+pub mod index;
 pub mod inputs;
+pub mod log;
+pub mod payload;
 pub mod process;
+pub mod record;
 pub mod run;
 
 pub use cas::{Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
 pub use fs::FsError;
+pub use index::{RecordRef, Records};
 pub use inputs::{Change, Input, Inputs};
+pub use log::Damage;
+pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{Owned, RunDir, RunId};
