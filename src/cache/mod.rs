@@ -4,7 +4,7 @@
 //! .cache/
 //!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
 //!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  [`log`]
-//!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          `stat`
+//!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          [`stat`]
 //!   runs/<run>/           attempts and what a run owns                                              [`run`]
 //!   lock                  held while building                                                       [`lock`]
 //! ```
@@ -23,6 +23,7 @@ pub mod payload;
 pub mod process;
 pub mod record;
 pub mod run;
+pub mod stat;
 
 pub use cas::{Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
@@ -33,3 +34,4 @@ pub use lock::{Holder, LockError, LockGuard, Wait};
 pub use log::Damage;
 pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{Owned, RunDir, RunId};
+pub use stat::StatCache;
