@@ -9,10 +9,12 @@
 //!   lock                  held while building                                                       [`lock`]
 //! ```
 //!
-//! Blobs and records never name a host's paths and are never edited in place, so copying
+//! [`Store`] bundles them. Blobs and records never name a host's paths and are never edited in place, so copying
 //! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
 
 pub mod cas;
+#[cfg(test)]
+mod crash;
 pub mod digest;
 pub mod fs;
 pub mod index;
@@ -24,6 +26,7 @@ pub mod process;
 pub mod record;
 pub mod run;
 pub mod stat;
+pub mod store;
 
 pub use cas::{Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
@@ -35,3 +38,4 @@ pub use log::Damage;
 pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{Owned, RunDir, RunId};
 pub use stat::StatCache;
+pub use store::{Source, Store, StoreError};
