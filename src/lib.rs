@@ -12,7 +12,7 @@
 //! | [`plan`] | the graph and the records | what is stale and why, in sessions |
 //! | [`schedule`] | sessions and pools | placements |
 //! | [`exec`] | placements | attempts and records |
-//! | [`bench`] | a server and a workload | a raw trace |
+//! | [`mod@bench`] | a server and a workload | a raw trace |
 //! | [`sim`] | a GPU, a model, a topology | a simulated server, labelled as such |
 //! | [`results`] | raw traces | metrics, rows, tables |
 //! | [`cache`] | bytes and records | what survives a crash |

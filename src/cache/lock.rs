@@ -35,7 +35,7 @@ impl Holder {
         let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second());
         Holder {
             pid: Some(std::process::id()),
-            host: Some(super::process::host_name()),
+            host: Some(super::host::host_name()),
             since: now.ok().map(|now| now.to_string()),
             command: Some(shell_words::join(arguments)),
         }

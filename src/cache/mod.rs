@@ -13,6 +13,8 @@
 //! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
 
 pub mod cas;
+#[cfg(test)]
+mod crash;
 pub mod digest;
 pub mod fs;
 pub mod index;
@@ -20,7 +22,7 @@ pub mod inputs;
 pub mod lock;
 pub mod log;
 pub mod payload;
-pub mod process;
+pub mod host;
 pub mod record;
 pub mod run;
 pub mod stat;
@@ -34,6 +36,6 @@ pub use inputs::{Change, Input, Inputs};
 pub use lock::{Holder, LockError, LockGuard, Wait};
 pub use log::Damage;
 pub use record::{Output, Provenance, Record, Verdict};
-pub use run::{Owned, RunDir, RunId};
+pub use run::{RunDir, RunId};
 pub use stat::StatCache;
 pub use store::{Source, Store, StoreError};

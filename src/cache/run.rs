@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::fs::{self, FsError};
-use super::process::ProcessGroup;
 
 /// The journal of a run that is going on, or that was cut off.
 const JOURNAL: &str = "owned.jsonl";
@@ -89,20 +89,12 @@ impl TryFrom<String> for RunId {
     }
 }
 
-/// Something that outlives `sweep` if nobody ends it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Owned {
-    /// A process group on this machine.
-    ProcessGroup(ProcessGroup),
-}
-
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Entry {
-    Owns(Owned),
-    Released(Owned),
+enum Entry<T> {
+    Owns(T),
+    Released(T),
 }
 
 /// A run's folder, `runs/<id>/`.
@@ -150,13 +142,14 @@ impl RunDir {
         self.path.join("attempts")
     }
 
-    /// Writes down, before anything can go wrong with it, that the run owns `owned`. On the disk when it returns.
-    pub fn journal(&mut self, owned: Owned) -> Result<(), FsError> {
+    /// Writes down, before anything can go wrong with it, that the run owns `owned`: something that outlives it if
+    /// nobody ends it. On the disk when it returns.
+    pub fn journal(&mut self, owned: &impl Serialize) -> Result<(), FsError> {
         self.append(&Entry::Owns(owned))
     }
 
     /// Writes down that `owned` has been seen to be gone.
-    pub fn release(&mut self, owned: Owned) -> Result<(), FsError> {
+    pub fn release(&mut self, owned: &impl Serialize) -> Result<(), FsError> {
         self.append(&Entry::Released(owned))
     }
 
@@ -171,7 +164,7 @@ impl RunDir {
         Ok(())
     }
 
-    fn append(&mut self, entry: &Entry) -> Result<(), FsError> {
+    fn append(&mut self, entry: &Entry<impl Serialize>) -> Result<(), FsError> {
         let path = self.path.join(JOURNAL);
         let file = match self.journal.take() {
             Some(file) => file,
@@ -194,7 +187,7 @@ impl RunDir {
 /// run that is going on looks like one that was cut off.
 ///
 /// Once all of a run's is gone, say so with [`RunDir::of`] and [`RunDir::mark_ended`].
-pub fn leftovers(cache: &Path) -> Result<Vec<(RunId, Owned)>, FsError> {
+pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(RunId, T)>, FsError> {
     let runs = runs(cache);
     let mut left = Vec::new();
     for (name, _) in fs::list(&runs)? {
@@ -202,13 +195,13 @@ pub fn leftovers(cache: &Path) -> Result<Vec<(RunId, Owned)>, FsError> {
         let Some(bytes) = fs::read(&runs.join(name).join(JOURNAL))? else {
             continue;
         };
-        left.extend(still_owned(&bytes).into_iter().map(|owned| (id.clone(), owned)));
+        left.extend(still_owned::<T>(&bytes).into_iter().map(|owned| (id.clone(), owned)));
     }
     Ok(left)
 }
 
 /// What a journal's bytes say is owned. A line cut short, or of a kind that a later sweep owns, is passed over.
-fn still_owned(journal: &[u8]) -> Vec<Owned> {
+fn still_owned<T: DeserializeOwned + PartialEq>(journal: &[u8]) -> Vec<T> {
     let mut owned = Vec::new();
     for line in journal.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
@@ -233,15 +226,6 @@ mod tests {
     use super::super::fs::fault::{self, Fault};
     use super::*;
 
-    fn group(n: u32) -> Owned {
-        Owned::ProcessGroup(ProcessGroup {
-            group: n,
-            leader: n,
-            start_ticks: 9,
-            boot: "b".into(),
-        })
-    }
-
     fn id(n: u32) -> RunId {
         RunId::new(Timestamp::from_second(1_795_320_252).unwrap(), n)
     }
@@ -263,44 +247,44 @@ mod tests {
     #[test]
     fn only_what_a_run_left_is_left_over() {
         let cache = tempfile::tempdir().unwrap();
-        assert!(leftovers(cache.path()).unwrap().is_empty());
+        assert!(leftovers::<u32>(cache.path()).unwrap().is_empty());
         let mut ended = RunDir::create(cache.path(), id(1)).unwrap();
-        ended.journal(group(10)).unwrap();
+        ended.journal(&10).unwrap();
         ended.mark_ended().unwrap();
         let mut killed = RunDir::create(cache.path(), id(2)).unwrap();
         assert!(killed.attempts().is_dir());
         for n in [20, 21, 22] {
-            killed.journal(group(n)).unwrap();
+            killed.journal(&n).unwrap();
         }
-        killed.release(group(21)).unwrap();
+        killed.release(&21).unwrap();
         drop(killed);
         RunDir::create(cache.path(), id(3)).unwrap().mark_ended().unwrap();
         assert_eq!(
-            leftovers(cache.path()).unwrap(),
-            [(id(2), group(20)), (id(2), group(22))]
+            leftovers::<u32>(cache.path()).unwrap(),
+            [(id(2), 20), (id(2), 22)]
         );
         RunDir::of(cache.path(), id(2)).mark_ended().unwrap();
-        assert!(leftovers(cache.path()).unwrap().is_empty());
+        assert!(leftovers::<u32>(cache.path()).unwrap().is_empty());
     }
 
     #[test]
     fn a_half_written_line_hides_no_other() {
         let cache = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(cache.path(), id(1)).unwrap();
-        run.journal(group(1)).unwrap();
-        let (failed, _) = fault::with(Some(Fault::FullDisk { uncut: false }), || run.journal(group(2)));
+        run.journal(&1).unwrap();
+        let (failed, _) = fault::with(Some(Fault::FullDisk { uncut: false }), || run.journal(&2));
         assert!(failed.is_err());
-        run.journal(group(3)).unwrap();
+        run.journal(&3).unwrap();
         assert_eq!(
-            leftovers(cache.path()).unwrap(),
-            [(id(1), group(1)), (id(1), group(3))]
+            leftovers::<u32>(cache.path()).unwrap(),
+            [(id(1), 1), (id(1), 3)]
         );
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_a_journal(bytes: Vec<u8>) {
-            let _ = still_owned(&bytes);
+            let _ = still_owned::<u32>(&bytes);
         }
 
         #[test]

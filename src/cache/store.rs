@@ -101,7 +101,7 @@ impl Store {
         let mut store = Store::open_read(dir)?;
         for damage in &store.damage {
             // What cannot be mended is read around, now as later.
-            let _ = mend(damage);
+            let _ = damage.mend();
         }
         let log = LogWriter::new(store.dir.join("log"), run, store.records.generation());
         store.cas = cas;
@@ -199,27 +199,12 @@ impl Store {
     }
 }
 
-/// Sets the bytes after the last whole record aside, then cuts them off. Only under the lock: the segment's writer
-/// has ended.
-fn mend(damage: &Damage) -> Result<(), FsError> {
-    let Some(bytes) = fs::read(&damage.segment)? else {
-        return Ok(());
-    };
-    let offset = usize::try_from(damage.offset).unwrap_or(usize::MAX);
-    let Some(lost) = bytes.get(offset..) else {
-        return Ok(());
-    };
-    fs::write_atomic(&damage.segment.with_added_extension("damaged"), lost)?;
-    fs::cut_durable(&damage.segment, damage.offset)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::fs::fault::{self, Fault};
     use super::super::lock::{self, Holder, Wait};
     use super::super::record::Output;
     use super::super::record::tests::example;
@@ -229,7 +214,7 @@ mod tests {
         try_open(dir).unwrap()
     }
 
-    fn try_open(dir: &Path) -> Result<Store, StoreError> {
+    pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
         let lock = lock::acquire(dir, Wait::No, &Holder::default()).map_err(|error| match error {
             lock::LockError::Fs(error) => StoreError::Fs(error),
             other => panic!("{other}"),
@@ -254,12 +239,12 @@ mod tests {
         (record, trace)
     }
 
-    fn publish(store: &mut Store, n: u64) -> Result<(), StoreError> {
+    pub(crate) fn publish(store: &mut Store, n: u64) -> Result<(), StoreError> {
         let (record, trace) = bench(n);
         store.publish(&record, &[Source::Bytes(&trace)])
     }
 
-    fn is_hit(store: &Store, n: u64) -> bool {
+    pub(crate) fn is_hit(store: &Store, n: u64) -> bool {
         let hit = store.lookup(&bench(n).0.key).ok().flatten();
         hit.is_some_and(|hit| hit.decode().unwrap() == bench(n).0)
     }
@@ -418,36 +403,6 @@ mod tests {
             error.contains(".log` has format 2") && error.contains("update sweep"),
             "{error}"
         );
-    }
-
-    /// Publishes three targets with a process that dies at, or is hit by one failure in, each of its calls.
-    #[test]
-    fn a_crash_at_any_call_leaves_a_truth_that_the_next_build_completes() {
-        let build = |dir: &Path| -> Vec<u64> {
-            let Ok(mut store) = try_open(dir) else {
-                return Vec::new();
-            };
-            (1..=3)
-                .filter(|n| is_hit(&store, *n) || publish(&mut store, *n).is_ok())
-                .collect()
-        };
-        let (_, calls) = fault::with(None, || build(tempfile::tempdir().unwrap().path()));
-        assert!(calls > 40, "only {calls} calls passed the door");
-        for n in 0..calls {
-            for fault in [Fault::From(n), Fault::Once(n)] {
-                let dir = tempfile::tempdir().unwrap();
-                let (told, _) = fault::with(Some(fault), || build(dir.path()));
-                let store = open(dir.path());
-                for kept in &told {
-                    assert!(is_hit(&store, *kept), "{fault:?} lost target {kept}");
-                }
-                drop(store);
-                assert_eq!(build(dir.path()), [1, 2, 3], "{fault:?}");
-                let store = Store::open_read(dir.path()).unwrap();
-                assert!((1..=3).all(|n| is_hit(&store, n)), "{fault:?}");
-                assert!(store.damage().is_empty(), "{fault:?}");
-            }
-        }
     }
 
     #[test]

@@ -49,6 +49,23 @@ pub struct Damage {
     pub reason: Damaged,
 }
 
+impl Damage {
+    /// Sets the bytes after the last whole record aside, in `<segment>.damaged`, then cuts them off.
+    ///
+    /// Only for the holder of the folder's lock: the segment's writer has ended.
+    pub fn mend(&self) -> Result<(), FsError> {
+        let Some(bytes) = fs::read(&self.segment)? else {
+            return Ok(());
+        };
+        let lost = usize::try_from(self.offset)
+            .ok()
+            .and_then(|offset| bytes.get(offset..));
+        let Some(lost) = lost else { return Ok(()) };
+        fs::write_atomic(&self.segment.with_added_extension("damaged"), lost)?;
+        fs::cut_durable(&self.segment, self.offset)
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage {

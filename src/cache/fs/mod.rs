@@ -1,0 +1,14 @@
+//! Every file-system call of the cache, each through one door, with the operation and the path in its error.
+
+mod call;
+mod door;
+mod durable;
+#[cfg(test)]
+pub(super) mod fault;
+
+pub use call::{
+    create_append, cut, cut_durable, flush, flush_dir, list, metadata, open, open_append, open_read_write,
+    read, read_some, remove, rename, write_all,
+};
+pub use door::{FsError, Op};
+pub use durable::{Mode, TEMP_PREFIX, Temp, create_dir_durable, parent, remove_strays, write_atomic};
