@@ -21,7 +21,10 @@ impl Object {
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
@@ -68,7 +71,10 @@ mod tests {
     #[test]
     fn keys_keep_their_order_and_the_last_value_counts() {
         let object: Object = serde_json::from_str(r#"{"b": 1, "a": [2.5], "b": null, "A": "x"}"#).unwrap();
-        assert_eq!(serde_json::to_string(&object).unwrap(), r#"{"b":null,"a":[2.5],"A":"x"}"#);
+        assert_eq!(
+            serde_json::to_string(&object).unwrap(),
+            r#"{"b":null,"a":[2.5],"A":"x"}"#
+        );
         assert_eq!(object.get("a").unwrap()[0], 2.5);
         assert_eq!(object.get("c"), None);
         assert!(serde_json::from_str::<Object>("[1]").is_err());

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// Compares names piece by piece, runs of digits by their value; only equal names are equal.
-pub fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (l, r) = (piece(left), piece(right));
