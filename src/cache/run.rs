@@ -195,7 +195,11 @@ pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(R
         let Some(bytes) = fs::read(&runs.join(name).join(JOURNAL))? else {
             continue;
         };
-        left.extend(still_owned::<T>(&bytes).into_iter().map(|owned| (id.clone(), owned)));
+        left.extend(
+            still_owned::<T>(&bytes)
+                .into_iter()
+                .map(|owned| (id.clone(), owned)),
+        );
     }
     Ok(left)
 }
@@ -275,10 +279,7 @@ mod tests {
         let (failed, _) = fault::with(Some(Fault::FullDisk { uncut: false }), || run.journal(&2));
         assert!(failed.is_err());
         run.journal(&3).unwrap();
-        assert_eq!(
-            leftovers::<u32>(cache.path()).unwrap(),
-            [(id(1), 1), (id(1), 3)]
-        );
+        assert_eq!(leftovers::<u32>(cache.path()).unwrap(), [(id(1), 1), (id(1), 3)]);
     }
 
     proptest! {

@@ -163,7 +163,8 @@ mod tests {
         ) {
             let id = parts.join("/");
             prop_assert!(matches(&id, Kind::Bench, &id));
-            prop_assert!(matches(&format!("bench:{id}"), Kind::Bench, &id));
+            let with_kind = format!("bench:{id}");
+            prop_assert!(matches(&with_kind, Kind::Bench, &id));
             let _ = Pattern::parse(&noise);
         }
     }
