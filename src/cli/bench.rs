@@ -440,4 +440,66 @@ mod tests {
         assert!(parse("--model m --url http://h --port 1").is_err());
         assert!(parse("--model m --extra-body 7").is_err());
     }
+
+    /// A server of one connection that answers each request with one token; it ends when the client is gone.
+    fn one_token_server() -> (u16, std::thread::JoinHandle<()>) {
+        use std::io::{BufRead, BufReader, Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body = "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: [DONE]\n\n";
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let serve = std::thread::spawn(move || {
+            let mut socket = BufReader::new(listener.accept().unwrap().0);
+            loop {
+                let (mut line, mut length) = (String::new(), 0);
+                while line != "\r\n" {
+                    line.clear();
+                    if socket.read_line(&mut line).unwrap() == 0 {
+                        return;
+                    }
+                    if let Some(value) = line.strip_prefix("content-length: ") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                socket.read_exact(&mut vec![0; length]).unwrap();
+                socket
+                    .get_mut()
+                    .write_all(format!("{head}{body}").as_bytes())
+                    .unwrap();
+            }
+        });
+        (port, serve)
+    }
+
+    #[test]
+    fn a_run_is_measured_and_its_trace_kept() {
+        let (port, server) = one_token_server();
+        let folder = tempfile::tempdir().unwrap();
+        let kept = folder.path().join("t.zst");
+        let line =
+            format!("--model m --port {port} --num-prompts 3 --warmup 1 --max-concurrency 1 --format json");
+        let mut args = parse(&line).unwrap();
+        args.trace_out = Some(kept.clone());
+        run(&args).unwrap();
+        server.join().unwrap();
+
+        let trace = Trace::decode(&std::fs::read(kept).unwrap()).unwrap();
+        let summary = Summary::of(&trace);
+        assert_eq!(
+            (summary.completed, summary.failed, summary.output_tokens),
+            (3, 0, 3)
+        );
+        assert_eq!(summary.counted_by_events, 3);
+        assert!(
+            summary.table().contains("requests without a usage report  3\n"),
+            "{}",
+            summary.table()
+        );
+
+        let refused = run(&args).unwrap_err().to_string();
+        assert!(refused.contains("is the server up?"), "{refused}");
+    }
 }
