@@ -2,6 +2,7 @@
 
 pub mod guard;
 pub mod sim;
+pub mod bench;
 
 use std::process::ExitCode;
 
