@@ -21,11 +21,11 @@ use super::gpu::{Gpu, Precision};
 use super::model::Model;
 
 /// Share of the peak that large matrix multiplications of a serving engine reach.
-const GEMM_MFU: f64 = 0.35;
+const GEMM_MFU: f64 = 0.40;
 /// Share of the bf16 peak that attention kernels reach.
 const ATTENTION_MFU: f64 = 0.30;
 /// Share of the memory bandwidth that streaming weights and KV reaches.
-const MBU: f64 = 0.75;
+const MBU: f64 = 0.80;
 /// Share of the link bandwidth that collectives reach.
 const LINK_UTILISATION: f64 = 0.70;
 /// Scheduler, sampling and output processing of a step, s.
