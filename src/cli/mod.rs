@@ -1,8 +1,8 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+pub mod bench;
 pub mod guard;
 pub mod sim;
-pub mod bench;
 
 use std::process::ExitCode;
 
