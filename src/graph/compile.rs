@@ -274,8 +274,8 @@ fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, St
             .map_err(|_| format!("it knows no precision `{}`", point.precision))?,
         spec_decoding: match point.spec_decoding {
             SpecDecoding::None => sim::SpecDecoding::None,
-            // A draft model and built-in heads differ in what they cost; the simulator knows only the latter.
-            SpecDecoding::Mtp | SpecDecoding::DraftModel => sim::SpecDecoding::Mtp,
+            SpecDecoding::Mtp => sim::SpecDecoding::Mtp,
+            SpecDecoding::DraftModel => sim::SpecDecoding::DraftModel,
         },
         time_scale: simulate.time_scale,
         stream_interval: SIMULATED_STREAM_INTERVAL,

@@ -20,7 +20,10 @@ pub fn command_changes(old: &str, new: &str) -> Vec<String> {
             None => lines.push(format!("+ {}", joined(flag, new_value))),
         }
     }
-    for (flag, value) in old_flags.iter().filter(|(flag, _)| !new_flags.contains_key(*flag)) {
+    for (flag, value) in old_flags
+        .iter()
+        .filter(|(flag, _)| !new_flags.contains_key(*flag))
+    {
         lines.push(format!("- {}", joined(flag, value)));
     }
     if lines.is_empty() && old != new {
@@ -72,11 +75,19 @@ fn parts(command: &str) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
 }
 
 fn shown(values: &[String]) -> String {
-    if values.is_empty() { "(set)".to_owned() } else { values.join(" ") }
+    if values.is_empty() {
+        "(set)".to_owned()
+    } else {
+        values.join(" ")
+    }
 }
 
 fn joined(flag: &str, values: &[String]) -> String {
-    if values.is_empty() { flag.to_owned() } else { format!("{flag} {}", values.join(" ")) }
+    if values.is_empty() {
+        flag.to_owned()
+    } else {
+        format!("{flag} {}", values.join(" "))
+    }
 }
 
 #[cfg(test)]
@@ -91,13 +102,19 @@ mod tests {
             command_changes(old, new),
             ["--max-num-seqs 256 → 512", "+ --new-flag", "- --gone 1"]
         );
-        assert_eq!(differing_flags(old, new), ["--gone", "--max-num-seqs", "--new-flag"]);
+        assert_eq!(
+            differing_flags(old, new),
+            ["--gone", "--max-num-seqs", "--new-flag"]
+        );
         assert!(command_changes(old, old).is_empty());
     }
 
     #[test]
     fn other_programs_and_orders_are_told() {
         assert_eq!(command_changes("a x --f", "b x --f"), ["a x → b x"]);
-        assert_eq!(command_changes("a --f --g", "a --g --f"), ["the same flags in another order"]);
+        assert_eq!(
+            command_changes("a --f --g", "a --g --f"),
+            ["the same flags in another order"]
+        );
     }
 }

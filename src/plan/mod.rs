@@ -1,1 +1,18 @@
 //! Keys against records: what is stale, why, and how the stale part groups into sessions.
+
+mod command_diff;
+mod compute;
+mod dialect;
+mod estimate;
+pub mod explain;
+pub mod reason;
+mod session;
+mod state;
+
+pub use command_diff::{command_changes, differing_flags};
+pub use compute::{Plan, Sweep};
+pub use dialect::{collect_inputs, process_inputs, summarize_inputs};
+pub use estimate::SERVER_START_MS;
+pub use reason::Reason;
+pub use session::{Estimate, Session};
+pub use state::{Evidence, Judge, Policy, State};

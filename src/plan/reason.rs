@@ -60,11 +60,23 @@ impl fmt::Display for Reason {
 
 /// A change in words: `image: a → b`. Of a command only the words that differ.
 pub fn change_lines(change: &Change) -> Vec<String> {
-    let side = |input: &Option<Input>| input.as_ref().map_or_else(|| "(none)".to_owned(), ToString::to_string);
+    let side = |input: &Option<Input>| {
+        input
+            .as_ref()
+            .map_or_else(|| "(none)".to_owned(), ToString::to_string)
+    };
     if let (Some(Input::Text(old)), Some(Input::Text(new))) = (&change.old, &change.new)
         && matches!(change.name.as_str(), "server command" | "simulated")
     {
-        return command_changes(old, new).into_iter().map(|line| format!("{}: {line}", change.name)).collect();
+        return command_changes(old, new)
+            .into_iter()
+            .map(|line| format!("{}: {line}", change.name))
+            .collect();
     }
-    vec![format!("{}: {} → {}", change.name, side(&change.old), side(&change.new))]
+    vec![format!(
+        "{}: {} → {}",
+        change.name,
+        side(&change.old),
+        side(&change.new)
+    )]
 }

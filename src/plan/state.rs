@@ -97,7 +97,9 @@ impl Judge<'_> {
         if selection.targets.contains(&chain.process) {
             let process = match bench.output() {
                 Some(trace) => self.process(chain, trace)?,
-                None => State::Stale(Reason::Needs { target: self.graph.dag[chain.bench].id.to_string() }),
+                None => State::Stale(Reason::Needs {
+                    target: self.graph.dag[chain.bench].id.to_string(),
+                }),
             };
             states.insert(chain.process, process);
         }
@@ -107,15 +109,20 @@ impl Judge<'_> {
 
     /// A service is demanded where a stale bench needs it; an image, where a demanded server does.
     fn is_demanded(&self, service: NodeIndex, states: &BTreeMap<NodeIndex, State>) -> bool {
-        self.graph.dependants(service).into_iter().any(|dependant| match self.graph.dag[dependant].spec {
-            Spec::Server { .. } => self.is_demanded(dependant, states),
-            _ => states.get(&dependant).is_some_and(State::is_stale),
-        })
+        self.graph
+            .dependants(service)
+            .into_iter()
+            .any(|dependant| match self.graph.dag[dependant].spec {
+                Spec::Server { .. } => self.is_demanded(dependant, states),
+                _ => states.get(&dependant).is_some_and(State::is_stale),
+            })
     }
 
     /// The inputs of a bench target.
     pub fn bench_inputs(&self, chain: &Chain) -> Inputs {
-        self.graph.bench(chain.bench).inputs(self.graph.server(chain.server))
+        self.graph
+            .bench(chain.bench)
+            .inputs(self.graph.server(chain.server))
     }
 
     fn bench(&self, chain: &Chain) -> Result<State, FsError> {
@@ -126,11 +133,15 @@ impl Judge<'_> {
         if self.policy.rerun {
             return Ok(State::Stale(Reason::Forced));
         }
-        let age_ms = self.policy.now_unix_ms.saturating_sub(record.head().started_unix_ms);
+        let age_ms = self
+            .policy
+            .now_unix_ms
+            .saturating_sub(record.head().started_unix_ms);
         match self.policy.max_age {
-            Some(max_age) if u128::from(age_ms) > max_age.as_millis() => {
-                Ok(State::Stale(Reason::TooOld { age_s: age_ms / 1000, max_age_s: max_age.as_secs() }))
-            }
+            Some(max_age) if u128::from(age_ms) > max_age.as_millis() => Ok(State::Stale(Reason::TooOld {
+                age_s: age_ms / 1000,
+                max_age_s: max_age.as_secs(),
+            })),
             _ => Ok(State::Fresh(evidence(record))),
         }
     }
@@ -159,14 +170,18 @@ impl Judge<'_> {
         states: &mut BTreeMap<NodeIndex, State>,
     ) -> Result<(), FsError> {
         let id = |node: NodeIndex| self.graph.dag[node].id.to_string();
-        let stale = processes.iter().find(|node| states.get(*node).is_none_or(State::is_stale));
+        let stale = processes
+            .iter()
+            .find(|node| states.get(*node).is_none_or(State::is_stale));
         let (collect_state, summarize_state) = match stale {
             Some(stale) => (
                 State::Stale(Reason::Needs { target: id(*stale) }),
                 State::Stale(Reason::Needs { target: id(collect) }),
             ),
             None => {
-                let rows = processes.iter().filter_map(|node| Some((id(*node), states[node].output()?)));
+                let rows = processes
+                    .iter()
+                    .filter_map(|node| Some((id(*node), states[node].output()?)));
                 let rows: Vec<_> = rows.collect();
                 let inputs = collect_inputs(rows.iter().map(|(id, row)| (id.as_str(), *row)));
                 let state = self.computed(collect, &inputs)?;
@@ -186,7 +201,9 @@ impl Judge<'_> {
     fn why(&self, node: NodeIndex, inputs: &Inputs) -> Reason {
         let id = self.graph.dag[node].id.to_string();
         let records = self.store.records();
-        let Some(latest) = records.latest(&id) else { return Reason::NeverBuilt };
+        let Some(latest) = records.latest(&id) else {
+            return Reason::NeverBuilt;
+        };
         if latest.head().key == inputs.key() {
             return match latest.decode().map(|record| record.verdict) {
                 Ok(crate::cache::Verdict::Failed { reason, .. }) => Reason::LastFailed { why: reason },
@@ -199,7 +216,9 @@ impl Judge<'_> {
         // What counts is what changed since it was last measured, not since it last failed.
         let before = records.latest_passed(&id).unwrap_or(latest);
         match before.decode() {
-            Ok(record) => Reason::InputsChanged { changes: Inputs::diff(&record.inputs, inputs) },
+            Ok(record) => Reason::InputsChanged {
+                changes: Inputs::diff(&record.inputs, inputs),
+            },
             Err(_) => Reason::NeverBuilt,
         }
     }

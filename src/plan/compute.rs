@@ -1,0 +1,109 @@
+//! The plan: what is stale and why, and how it would run.
+
+use std::collections::BTreeMap;
+
+use petgraph::graph::NodeIndex;
+
+use super::estimate::Estimates;
+use super::reason::Reason;
+use super::session::{Session, sessions};
+use super::state::{Judge, Policy, State};
+use crate::cache::{FsError, Store};
+use crate::config::project::Project;
+use crate::config::sweepfile::Profile;
+use crate::graph::pattern::Pattern;
+use crate::graph::{Graph, Selection};
+
+/// What a build of the selection would do.
+#[derive(Debug)]
+pub struct Plan {
+    pub states: BTreeMap<NodeIndex, State>,
+    pub sessions: Vec<Session>,
+    /// The sweep's collection and summary, and the process targets whose rows they hold; none without rows.
+    pub sweep: Option<Sweep>,
+}
+
+/// A sweep's last two targets.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    pub name: String,
+    pub collect: NodeIndex,
+    pub summarize: NodeIndex,
+    pub processes: Vec<NodeIndex>,
+}
+
+impl Plan {
+    /// Judges the selection; adds its collection and summary to the graph.
+    pub fn new(
+        project: &Project,
+        profile: &Profile,
+        graph: &mut Graph,
+        selection: &Selection,
+        store: &Store,
+        policy: Policy,
+    ) -> Result<Self, FsError> {
+        let rows: Vec<usize> = selection
+            .points
+            .iter()
+            .copied()
+            .filter(|p| {
+                graph.chains[*p]
+                    .as_ref()
+                    .is_ok_and(|c| selection.targets.contains(&c.process))
+            })
+            .collect();
+        let sweep = (!rows.is_empty()).then(|| {
+            let (collect, summarize) = graph.add_sweep(&selection.name, &rows);
+            let processes = rows
+                .iter()
+                .filter_map(|p| graph.chains[*p].as_ref().ok().map(|c| c.process));
+            Sweep {
+                name: selection.name.clone(),
+                collect,
+                summarize,
+                processes: processes.collect(),
+            }
+        });
+        let judge = Judge { graph, store, policy };
+        let mut states = judge.states(selection)?;
+        if let Some(sweep) = &sweep {
+            judge.sweep(sweep.collect, sweep.summarize, &sweep.processes, &mut states)?;
+        }
+        let priorities = priorities(project);
+        let estimates = Estimates::new(store.records());
+        let sessions = sessions(project, profile, graph, selection, &states, &estimates, |id| {
+            priorities
+                .iter()
+                .filter(|(p, _)| p.matches_name(id))
+                .map(|(_, n)| *n)
+                .max()
+                .unwrap_or_default()
+        });
+        Ok(Self {
+            states,
+            sessions,
+            sweep,
+        })
+    }
+
+    /// Whether nothing at all is stale.
+    pub fn is_fresh(&self) -> bool {
+        !self.states.values().any(State::is_stale)
+    }
+
+    /// Why a target is stale, if it is.
+    pub fn reason(&self, node: NodeIndex) -> Option<&Reason> {
+        match self.states.get(&node) {
+            Some(State::Stale(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// The Sweepfile's priorities; their patterns were checked when the project was read into a graph.
+fn priorities(project: &Project) -> Vec<(Pattern, i32)> {
+    let parsed = project.sweepfile.priorities.iter();
+    parsed
+        .filter_map(|(text, number)| Some((Pattern::parse(text).ok()?, *number)))
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Why a target is stale, or why it was built last: root causes apart from cascades.
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::compute::Plan;
+use super::reason::Reason;
+use super::state::{Evidence, State};
+use crate::cache::{Change, Inputs, Key, Provenance, Record, Store};
+use crate::graph::{Graph, Spec};
+
+/// The answer to `why`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "answer", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Answer {
+    /// It will run, for these reasons.
+    Stale {
+        target: String,
+        roots: Vec<Root>,
+        cascades: Vec<String>,
+    },
+    /// It is fresh: what made it, and what had changed when it was made.
+    Fresh { target: String, made: Made },
+    /// A service that nothing stale needs.
+    Idle { target: String },
+}
+
+/// A cause, and the targets that it makes stale by themselves.
+#[derive(Debug, Serialize)]
+pub struct Root {
+    pub reason: Reason,
+    pub targets: Vec<String>,
+}
+
+/// Where a fresh result comes from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Made {
+    pub key: Key,
+    pub run: String,
+    pub host: String,
+    pub started_unix_ms: u64,
+    /// Inputs that differ from those of the target's record before it; `None` where it was the first.
+    pub changes: Option<Vec<Change>>,
+    /// The very inputs have been built before under another state of the project, as after a revert.
+    pub reused: bool,
+}
+
+/// Explains one target of a plan.
+pub fn explain(graph: &Graph, plan: &Plan, store: &Store, node: NodeIndex) -> Answer {
+    let target = graph.dag[node].id.to_string();
+    match plan.states.get(&node) {
+        Some(State::Stale(reason)) if reason.is_root() => Answer::Stale {
+            roots: vec![Root {
+                reason: reason.clone(),
+                targets: vec![target.clone()],
+            }],
+            target,
+            cascades: Vec::new(),
+        },
+        Some(State::Stale(_) | State::Demanded) => {
+            let (roots, cascades) = causes(graph, plan, related(graph, plan, node));
+            Answer::Stale {
+                target,
+                roots,
+                cascades,
+            }
+        }
+        Some(State::Fresh(evidence)) => match made(store, &target, evidence) {
+            Some(made) => Answer::Fresh { target, made },
+            None => Answer::Idle { target },
+        },
+        Some(State::Idle) | None => Answer::Idle { target },
+    }
+}
+
+/// The stale targets whose reasons bear on `node`: what it needs, or for a service what needs it.
+fn related(graph: &Graph, plan: &Plan, node: NodeIndex) -> Vec<NodeIndex> {
+    let direction = match graph.dag[node].spec {
+        Spec::Image(_) | Spec::Server { .. } => petgraph::Direction::Outgoing,
+        _ => petgraph::Direction::Incoming,
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let mut waiting = vec![node];
+    while let Some(next) = waiting.pop() {
+        for neighbor in graph.dag.neighbors_directed(next, direction) {
+            if plan.states.contains_key(&neighbor) && seen.insert(neighbor) {
+                waiting.push(neighbor);
+            }
+        }
+    }
+    seen.into_iter().collect()
+}
+
+/// Groups stale targets by their root causes; cascades are listed apart.
+pub fn causes(
+    graph: &Graph,
+    plan: &Plan,
+    nodes: impl IntoIterator<Item = NodeIndex>,
+) -> (Vec<Root>, Vec<String>) {
+    let mut roots: Vec<Root> = Vec::new();
+    let mut cascades = Vec::new();
+    for node in nodes {
+        let Some(reason) = plan.reason(node) else { continue };
+        let id = graph.dag[node].id.to_string();
+        if !reason.is_root() {
+            cascades.push(id);
+        } else if let Some(root) = roots.iter_mut().find(|root| root.reason == *reason) {
+            root.targets.push(id);
+        } else {
+            roots.push(Root {
+                reason: reason.clone(),
+                targets: vec![id],
+            });
+        }
+    }
+    roots.sort_by_key(|root| std::cmp::Reverse(root.targets.len()));
+    (roots, cascades)
+}
+
+fn made(store: &Store, target: &str, evidence: &Evidence) -> Option<Made> {
+    let record = store.records().passed(&evidence.key).next()?.decode().ok()?;
+    let history: Vec<Record> = store
+        .records()
+        .iter()
+        .filter(|r| r.head().target == target && r.head().passed)
+        .filter_map(|r| r.decode().ok())
+        .collect();
+    let latest_is_it = history.last().is_some_and(|latest| latest.key == evidence.key);
+    let before = history.iter().rev().find(|r| r.key != evidence.key);
+    let changes = before.map(|before| Inputs::diff(&before.inputs, &record.inputs));
+    let Provenance {
+        run,
+        host,
+        started_unix_ms,
+        ..
+    } = record.provenance;
+    Some(Made {
+        key: evidence.key,
+        run,
+        host,
+        started_unix_ms,
+        changes,
+        reused: !latest_is_it,
+    })
+}

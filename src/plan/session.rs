@@ -1,0 +1,135 @@
+//! Sessions: a server with its stale points, the unit that is placed on a pool.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use petgraph::graph::NodeIndex;
+
+use super::estimate::Estimates;
+use super::state::State;
+use crate::config::project::Project;
+use crate::config::sweepfile::{Executor, Profile};
+use crate::graph::spec::{Image, Server};
+use crate::graph::{Graph, Selection};
+
+/// One server and the stale benches that run on it, one after another.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub server: NodeIndex,
+    pub image: NodeIndex,
+    /// Points by index, in the graph's order.
+    pub points: Vec<usize>,
+    pub priority: i32,
+    pub estimate: Estimate,
+    /// Why no pool of the profile can run it; said before anything starts.
+    pub blocked: Option<String>,
+}
+
+/// How long a session takes, from earlier records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// From start to ready.
+    pub start: Option<Duration>,
+    /// Each bench, in the order of the points.
+    pub benches: Vec<Option<Duration>>,
+}
+
+impl Estimate {
+    /// The whole, when every part is known.
+    pub fn known(&self) -> Option<Duration> {
+        let benches: Option<Duration> = self.benches.iter().copied().sum();
+        Some(self.start? + benches?)
+    }
+
+    /// The whole, with a nominal minute for each part that is not known: only an order rests on it.
+    pub fn nominal(&self) -> Duration {
+        const UNKNOWN: Duration = Duration::from_secs(60);
+        let benches: Duration = self.benches.iter().map(|b| b.unwrap_or(UNKNOWN)).sum();
+        self.start.unwrap_or(UNKNOWN) + benches
+    }
+}
+
+/// Groups the stale benches of a selection by their servers. Without a way to reset a server between points, each
+/// point has a session of its own.
+pub(super) fn sessions(
+    project: &Project,
+    profile: &Profile,
+    graph: &Graph,
+    selection: &Selection,
+    states: &BTreeMap<NodeIndex, State>,
+    estimates: &Estimates<'_>,
+    priority: impl Fn(&str) -> i32,
+) -> Vec<Session> {
+    let mut by_server = Vec::<(NodeIndex, Vec<usize>)>::new();
+    let mut position = BTreeMap::<NodeIndex, usize>::new();
+    for point in &selection.points {
+        let Ok(chain) = &graph.chains[*point] else {
+            continue;
+        };
+        if !states.get(&chain.bench).is_some_and(State::is_stale) {
+            continue;
+        }
+        let alone = graph.server(chain.server).handling.reset.is_none();
+        match position.get(&chain.server) {
+            Some(at) if !alone => by_server[*at].1.push(*point),
+            _ => {
+                position.insert(chain.server, by_server.len());
+                by_server.push((chain.server, vec![*point]));
+            }
+        }
+    }
+    let session = |(node, points): (NodeIndex, Vec<usize>)| {
+        let server = graph.server(node);
+        let ids: Vec<String> = points.iter().map(|p| graph.points[*p].id()).collect();
+        let image = graph.chains[points[0]]
+            .as_ref()
+            .expect("only compiled points are grouped")
+            .image;
+        Session {
+            server: node,
+            image,
+            priority: ids.iter().map(|id| priority(id)).max().unwrap_or_default(),
+            estimate: Estimate {
+                start: ids.iter().find_map(|id| estimates.server_start(id)),
+                benches: ids.iter().map(|id| estimates.bench(id)).collect(),
+            },
+            blocked: blocked(project, profile, server),
+            points,
+        }
+    };
+    by_server.into_iter().map(session).collect()
+}
+
+/// Why none of the server's pools can run it.
+fn blocked(project: &Project, profile: &Profile, server: &Server) -> Option<String> {
+    let mut reasons = Vec::new();
+    for name in &server.pools {
+        let pool = &profile.pools[name];
+        let reason = match pool.executor {
+            Executor::Docker | Executor::Slurm => Some(format!(
+                "pool `{name}` has the {} executor, which this version of sweep plans for but cannot run",
+                pool.executor.name()
+            )),
+            Executor::Process if server.nodes > 1 || is_multi_node(server) => Some(format!(
+                "pool `{name}` has the process executor, which runs servers of one node, and this one spans workers"
+            )),
+            Executor::Process if pool.simulate.is_some() => None,
+            Executor::Process => match &server.image {
+                Image::Container(reference) => Some(format!(
+                    "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
+                )),
+                Image::Pypi { .. } | Image::Builtin => None,
+            },
+        };
+        reasons.push(reason?);
+    }
+    // A session that could run on none of several pools has as many reasons; the first says enough.
+    let known: Vec<&str> = project.sweepfile.profiles.keys().map(String::as_str).collect();
+    let first = reasons.into_iter().next()?;
+    Some(format!("{first} (profiles: {})", known.join(", ")))
+}
+
+/// A deployment of several workers has no simulated stand-in, even where it fits one node.
+fn is_multi_node(server: &Server) -> bool {
+    server.hardware.simulate.is_some() && server.simulated.is_none()
+}
