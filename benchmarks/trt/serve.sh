@@ -6,7 +6,6 @@ max() { echo $(($1 > $2 ? $1 : $2)); }
 
 graph_batch=$CONC
 moe_backend=TRTLLM
-memory=0.8
 if [[ $DP_ATTENTION == true ]]; then
     moe_backend=CUTLASS
     graph_batch=$(max 1 $((CONC / 4)))
@@ -14,7 +13,6 @@ fi
 if [[ $PRECISION == fp8 ]]; then
     # Leaves out the model's extra prediction layer, which plain decoding does not use.
     export TLLM_OVERRIDE_LAYER_NUM=61
-    if [[ $ISL == 8192 && $TP == 4 ]]; then memory=0.75; fi
 fi
 
 # A whole prompt and one token of every other request in a step, in units of 64 tokens.
@@ -29,7 +27,7 @@ cuda_graph_config:
 enable_attention_dp: $DP_ATTENTION
 kv_cache_config:
   dtype: fp8
-  free_gpu_memory_fraction: $memory
+  free_gpu_memory_fraction: 0.8
   enable_block_reuse: false
 moe_config:
   backend: $moe_backend
