@@ -1,4 +1,11 @@
 //! Raw traces to metrics, rows, collections and tables.
+//!
+//! [`Metrics`] reduce a trace by InferenceX's definitions, [`raw_json`] writes them as its benchmark file, [`aggregate()`]
+//! makes that file a [`Row`], and a [`Collection`] of rows with their [`Provenance`] becomes `agg_bmk.json`, tables and
+//! `summary.md`. Each step reads only what the one before wrote, so a file made elsewhere can enter anywhere.
+//!
+//! Simulated rows keep their mark through all of it. A table or chart takes [`Rows`], which are of one [`Nature`] by
+//! construction.
 
 pub mod aggregate;
 pub mod collect;

@@ -14,9 +14,6 @@ use super::row::Nature;
 pub const SIMULATED_HEADING: &str =
     "SIMULATED: computed by the simulated engine, not measured on this hardware";
 
-/// Spaces after a column.
-const GAP: u16 = 1;
-
 /// How a terminal wants its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -140,20 +137,40 @@ impl Filled {
         self.column.kind == Kind::Identity && self.cells.iter().all(|cell| *cell == self.cells[0])
     }
 
-    /// The width below which a cell or a word of the heading would be cut.
-    fn least_width(&self) -> u16 {
-        let words = self.column.narrow.split(' ');
-        let longest = match self.column.kind {
-            Kind::Identity | Kind::Number => words
-                .chain(self.cells.iter().map(String::as_str))
-                .map(width_of)
-                .max(),
-            Kind::Point | Kind::Text => words
-                .chain(self.cells.iter().flat_map(|cell| cell.split(' ')))
-                .map(width_of)
-                .max(),
-        };
-        longest.unwrap_or_default()
+    /// The width below which a number, a name or a word would be cut, or, `unbroken`, any cell wrapped.
+    fn least_width(&self, unbroken: bool) -> u16 {
+        let words = self.column.narrow.split(' ').map(width_of);
+        let whole = unbroken || matches!(self.column.kind, Kind::Identity | Kind::Number);
+        let cells = self.cells.iter().map(|cell| match whole {
+            true => width_of(cell),
+            false => cell.split(' ').map(width_of).max().unwrap_or_default(),
+        });
+        words.chain(cells).max().unwrap_or_default()
+    }
+}
+
+/// How generously a table is laid out.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// No cell wraps.
+    unbroken: bool,
+    /// Spaces after a column, beside the one that the table itself leaves.
+    padding: u16,
+}
+
+impl Room {
+    /// The most generous layout that fits; none if something must be cut.
+    fn within(width: u16, columns: &[&Filled]) -> Option<Self> {
+        [(true, 1), (true, 0), (false, 1), (false, 0)]
+            .into_iter()
+            .map(|(unbroken, padding)| Self { unbroken, padding })
+            .find(|room| {
+                let needs = columns.iter().map(|one| {
+                    let text = u32::from(one.least_width(room.unbroken));
+                    text + u32::from(room.padding) + 1
+                });
+                needs.sum::<u32>() <= u32::from(width)
+            })
     }
 }
 
@@ -177,15 +194,15 @@ fn drawn(columns: &[&Filled], look: Look, width: Option<u16>) -> String {
     for row in 0..columns.first().map_or(0, |one| one.cells.len()) {
         table.add_row(columns.iter().map(|one| Cell::new(&one.cells[row])));
     }
-    let least = |one: &Filled| one.least_width() + GAP;
-    let fits = width.is_some_and(|width| columns.iter().map(|one| least(one)).sum::<u16>() <= width);
+    let room = width.and_then(|width| Room::within(width, columns));
     for (column, one) in table.column_iter_mut().zip(columns) {
         if one.column.kind == Kind::Number {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        column.set_padding((0, GAP));
-        if fits {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least(one))));
+        column.set_padding((0, room.map_or(u16::from(width.is_none()), |room| room.padding)));
+        if let Some(room) = room {
+            let least = Width::Fixed(one.least_width(room.unbroken) + room.padding);
+            column.set_constraint(ColumnConstraint::LowerBoundary(least));
         }
     }
     if let Some(width) = width {
@@ -264,21 +281,20 @@ mod tests {
         let mut rows = curve(false);
         let mut other = single(4, 1, 4);
         other.runner = "mi355x".to_owned();
-        rows.push(collected(&other, State::Cached, false));
+        other.framework = "vllm".to_owned();
+        rows.push(collected(&other, State::Fresh, false));
         insta::assert_snapshot!(terminal(&Collection::new(rows), look), @"
-        model m1, framework sglang, precision fp8, isl/osl 8k/1k
-        HW      TP/EP/   Conc   TTFT   TPOT   tok/s  E2EL s   tok/s     out  State
-                DP-attn           ms     ms   /user            /GPU   tok/s
-                                                                       /GPU
+        model m1, precision fp8, isl/osl 8k/1k
+        HW     Frame-  TP/EP/  Conc   TTFT   TPOT  tok/s E2EL s  tok/s    out State
+               work    DP-attn          ms     ms  /user          /GPU  tok/s
+                                                                         /GPU
         ────────────────────────────────────────────────────────────────────────────────
-        mi355x  4/1/-       4  52.00  5.500   181.8   9.200   800.0   90.00  cached
-                                                                             2026-11-20
-                                                                             r7
-        h200    8/1/-       4  52.00  5.500   181.8   9.200   400.0   45.00  cached
-                                                                             2026-11-20
-                                                                             r7
-        h200    8/1/-      16  88.00  7.000   142.9   9.800    1600   180.0  fresh
-        h200    8/8/dp    256  808.0  37.00   27.03   21.80   25600    2880  fresh
+        mi355x vllm    4/1/-      4  52.00  5.500  181.8  9.200  800.0  90.00 fresh
+        h200   sglang  8/1/-      4  52.00  5.500  181.8  9.200  400.0  45.00 cached
+                                                                              2026-11-20
+                                                                              r7
+        h200   sglang  8/1/-     16  88.00  7.000  142.9  9.800   1600  180.0 fresh
+        h200   sglang  8/8/dp   256  808.0  37.00  27.03  21.80  25600   2880 fresh
         ");
     }
 
@@ -291,15 +307,13 @@ mod tests {
         };
         insta::assert_snapshot!(terminal(&Collection::new(rows), look), @"
         model m1, hardware h200, framework sglang, precision fp8, isl/osl 8k/1k
-        TP/EP/   Conc   TTFT   TPOT   tok/s  E2EL s   tok/s     out  State
-        DP-attn           ms     ms   /user            /GPU   tok/s
-                                                               /GPU
+        TP/EP/  Conc   TTFT   TPOT  tok/s  E2EL tok/s   out State
+        DP-attn          ms     ms  /user     s  /GPU tok/s
+                                                       /GPU
         ------------------------------------------------------------------------
-        8/1/-       4  52.00  5.500   181.8   9.200   400.0   45.00  cached
-                                                                     2026-11-20
-                                                                     r7
-        8/1/-      16  88.00  7.000   142.9   9.800    1600   180.0  fresh
-        8/8/dp    256  808.0  37.00   27.03   21.80   25600    2880  fresh
+        8/1/-      4  52.00  5.500  181.8 9.200 400.0 45.00 cached 2026-11-20 r7
+        8/1/-     16  88.00  7.000  142.9 9.800  1600 180.0 fresh
+        8/8/dp   256  808.0  37.00  27.03 21.80 25600  2880 fresh
 
         SIMULATED: computed by the simulated engine, not measured on this
         hardware
