@@ -31,8 +31,17 @@ pub struct Provenance {
 }
 
 /// RFC 3339 in UTC, to the second.
+const RFC_3339: &str = "%Y-%m-%dT%H:%M:%SZ";
+
+impl Provenance {
+    /// The date as it stands in files.
+    pub fn date_text(&self) -> String {
+        self.date.strftime(RFC_3339).to_string()
+    }
+}
+
 fn rfc3339<S: Serializer>(date: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&date.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    serializer.collect_str(&date.strftime(RFC_3339))
 }
 
 /// A row with its provenance; as JSON, the row's fields and then `provenance`.

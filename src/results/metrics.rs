@@ -12,7 +12,7 @@
 //! Failed requests count in none of them. A simulated server's trace is taken in wall time; its durations are
 //! multiplied by the simulated seconds in a wall second.
 
-use crate::bench::trace::{EventKind, Request, Trace};
+use crate::bench::trace::{EventKind, Request, Trace, TraceHeader};
 use crate::bench::workload::Api;
 
 use super::statistics::Distribution;
@@ -47,7 +47,7 @@ impl Metrics {
     /// Reduces a trace.
     pub fn from_trace(trace: &Trace) -> Self {
         let header = &trace.header;
-        let scale = if header.simulated { header.time_scale } else { 1.0 };
+        let scale = time_scale(header);
         let ms = |us: u64| us as f64 * scale / 1e3;
         let (mut ttft, mut tpot, mut itl, mut e2el) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut input_lens, mut output_lens) = (Vec::new(), Vec::new());
@@ -98,6 +98,11 @@ impl Metrics {
     pub fn total_token_throughput(&self) -> f64 {
         (self.total_input_tokens + self.total_output_tokens) as f64 / self.duration_s
     }
+}
+
+/// Seconds of the server's own time in a wall second.
+pub(super) fn time_scale(header: &TraceHeader) -> f64 {
+    if header.simulated { header.time_scale } else { 1.0 }
 }
 
 /// The times of one answer, in wall microseconds since its request was sent.

@@ -8,7 +8,7 @@ use crate::bench::trace::Trace;
 use crate::bench::verdict::{Limits, client_bound};
 use crate::bench::workload::{Api, Load};
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, time_scale};
 use super::object::Object;
 use super::statistics::Distribution;
 
@@ -38,7 +38,8 @@ pub fn raw_json(trace: &Trace, metrics: &Metrics) -> Object {
             burstiness,
             max_concurrency,
         } => {
-            raw.set("request_rate", rate_per_s);
+            // The client keeps its rate in wall time; the file's times are the server's own.
+            raw.set("request_rate", rate_per_s / time_scale(header));
             raw.set("burstiness", burstiness);
             raw.set("max_concurrency", max_concurrency);
         }
@@ -189,6 +190,9 @@ mod tests {
         assert_eq!(raw.get("request_rate").unwrap(), 2.5);
         assert_eq!(raw.get("burstiness").unwrap(), 0.5);
         assert!(raw.get("max_concurrency").unwrap().is_null());
+        open.header.simulated = true;
+        open.header.time_scale = 5.0;
+        assert_eq!(self::raw(&open).get("request_rate").unwrap(), 0.5);
     }
 
     #[test]
