@@ -90,12 +90,8 @@ impl<'a> Checker<'a> {
             self.check_branches(branches, node, name);
             return;
         }
-        if let Some(allowed) = schema.get("enum").and_then(Json::as_array) {
-            self.check_choice(allowed.iter().collect(), node, name);
-            return;
-        }
-        if let Some(constant) = schema.get("const") {
-            self.check_choice(vec![constant], node, name);
+        if let Some(choices) = choices(schema) {
+            self.check_choice(&choices, node, name);
             return;
         }
         if !self.check_type(schema, node, name) {
@@ -125,9 +121,9 @@ impl<'a> Checker<'a> {
 
     fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) {
         let branches: Vec<_> = branches.iter().map(|b| self.resolve(b)).collect();
-        let constants: Option<Vec<_>> = branches.iter().map(|b| b.get("const")).collect();
-        if let Some(constants) = constants {
-            self.check_choice(constants, node, name);
+        let choices: Option<Vec<_>> = branches.iter().map(|b| choices(b)).collect();
+        if let Some(choices) = choices {
+            self.check_choice(&choices.concat(), node, name);
             return;
         }
         let fits =
@@ -141,7 +137,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn check_choice(&mut self, allowed: Vec<&Json>, node: &Node, name: &str) {
+    fn check_choice(&mut self, allowed: &[&Json], node: &Node, name: &str) {
         let given = node.to_json();
         if allowed.contains(&&given) {
             return;
@@ -284,6 +280,14 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// The values that a branch allows, where it lists them: documented variants stand alone, undocumented ones together.
+fn choices(branch: &Json) -> Option<Vec<&Json>> {
+    match branch.get("const") {
+        Some(constant) => Some(vec![constant]),
+        None => Some(branch.get("enum")?.as_array()?.iter().collect()),
+    }
+}
+
 fn expected_types(schema: &Json) -> Vec<&str> {
     match schema.get("type") {
         Some(Json::String(one)) => vec![one],
@@ -345,6 +349,7 @@ mod tests {
     #[serde(rename_all = "kebab-case")]
     enum Kind {
         Process,
+        /// Documented, as some variants are.
         Docker,
     }
 
