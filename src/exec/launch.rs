@@ -1,0 +1,169 @@
+//! From a server target and a place on a pool to the process that is started.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::run::Run;
+use super::server::ServerSpec;
+use crate::cache::{Digest, FsError, fs};
+use crate::graph::spec::{Image, Server};
+use crate::graph::template::PORT_MARK;
+
+/// An image that is present on this host.
+#[derive(Debug, Clone)]
+pub enum ReadyImage {
+    /// Nothing needs to be there: the simulated engine, or the built-in one.
+    Builtin,
+    /// A virtual environment: its folder and its programs.
+    Venv { root: PathBuf, bin: PathBuf, python: String },
+}
+
+/// Where a session runs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub pool: String,
+    pub nodes: Vec<u32>,
+    pub gpus: Vec<u32>,
+}
+
+/// Why a process could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("the command cannot be split into words ({reason}): {command}")]
+    Words { command: String, reason: String },
+    #[error("the command is empty")]
+    Empty,
+    #[error("`{}` changed while the build ran; what was planned is not what would run: start the build again", .0.display())]
+    Changed(PathBuf),
+    #[error(transparent)]
+    Fs(#[from] FsError),
+}
+
+/// Where programs of the host are looked for. Fixed, so that the user's own PATH reaches no step.
+const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// This program, also after its file was replaced.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Prepares the work folder in `attempt` and says what to start there.
+pub fn prepare(
+    run: &Run,
+    server: &Server,
+    image: &ReadyImage,
+    place: &Place,
+    port: u16,
+    attempt: &Path,
+) -> Result<ServerSpec, LaunchError> {
+    let work = attempt.join("work");
+    fs::create_dir_durable(&work)?;
+    copy_files(&run.root, server, &work)?;
+    Ok(ServerSpec {
+        argv: argv(server, port)?,
+        env: environment(run, server, image, place, port, &work),
+        cwd: work,
+        port,
+        ready_path: ready_path(server),
+        ready_within: server.handling.ready_within,
+        stop_grace: server.handling.stop_grace,
+        log_path: attempt.join("server.log"),
+    })
+}
+
+/// The simulator answers on one path, whatever the engine's is.
+fn ready_path(server: &Server) -> String {
+    if server.simulated.is_some() { "/health".to_owned() } else { server.handling.ready_path.clone() }
+}
+
+/// Copies the recipe's files, and makes sure that the bytes are those that the key was taken over.
+fn copy_files(root: &Path, server: &Server, work: &Path) -> Result<(), LaunchError> {
+    if server.simulated.is_some() {
+        return Ok(());
+    }
+    for file in &server.files {
+        let source = root.join(&file.path);
+        let bytes = fs::read(&source)?.unwrap_or_default();
+        if Digest::of(&bytes) != file.digest {
+            return Err(LaunchError::Changed(file.path.clone()));
+        }
+        let dest = work.join(&file.name);
+        if let Some(parent) = dest.parent() {
+            fs::create_dir_durable(parent)?;
+        }
+        fs::write_atomic(&dest, &bytes)?;
+    }
+    Ok(())
+}
+
+fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
+    if let Some(simulated) = &server.simulated {
+        return Ok([vec![THIS_PROGRAM.to_owned()], simulated.to_args(port)].concat());
+    }
+    if server.script {
+        return Ok(vec!["bash".to_owned(), server.command.clone()]);
+    }
+    let command = server.command.replace(PORT_MARK, &port.to_string());
+    let mut words = shell_words::split(&command)
+        .map_err(|e| LaunchError::Words { command: command.clone(), reason: e.to_string() })?;
+    match words.first_mut() {
+        None => return Err(LaunchError::Empty),
+        Some(program) if server.image == Image::Builtin && program == "sweep" => {
+            *program = THIS_PROGRAM.to_owned();
+        }
+        Some(_) => {}
+    }
+    Ok(words)
+}
+
+/// The whole environment of the server: nothing is inherited.
+fn environment(
+    run: &Run,
+    server: &Server,
+    image: &ReadyImage,
+    place: &Place,
+    port: u16,
+    work: &Path,
+) -> BTreeMap<String, String> {
+    let work = work.to_string_lossy().into_owned();
+    let mut env = BTreeMap::from([
+        ("HOME".to_owned(), work.clone()),
+        ("TMPDIR".to_owned(), work),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ("PORT".to_owned(), port.to_string()),
+        ("PATH".to_owned(), HOST_PATH.to_owned()),
+    ]);
+    if let ReadyImage::Venv { root, bin, .. } = image {
+        env.insert("PATH".to_owned(), format!("{}:{HOST_PATH}", bin.display()));
+        env.insert("VIRTUAL_ENV".to_owned(), root.to_string_lossy().into_owned());
+    }
+    let indices = place.gpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    env.insert("SWEEP_GPUS".to_owned(), indices.clone());
+    if let Some(name) = visible_devices(&server.hardware.gpu) {
+        env.insert(name.to_owned(), indices);
+    }
+    env.extend(server.hardware.env.clone());
+    env.extend(server.env.clone());
+    env.extend(run.secrets.clone());
+    env
+}
+
+/// The variable by which the vendor's runtime shows a process only some GPUs. One of the two, never both: ROCm applies
+/// NVIDIA's on top of its own, to indices that are already renumbered.
+fn visible_devices(gpu: &str) -> Option<&'static str> {
+    match gpu {
+        "cpu" => None,
+        amd if amd.starts_with("mi") => Some("ROCR_VISIBLE_DEVICES"),
+        _ => Some("CUDA_VISIBLE_DEVICES"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vendor_has_one_variable() {
+        assert_eq!(visible_devices("h200"), Some("CUDA_VISIBLE_DEVICES"));
+        assert_eq!(visible_devices("mi355x"), Some("ROCR_VISIBLE_DEVICES"));
+        assert_eq!(visible_devices("cpu"), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! One bench on a live server: the load client on a thread of its own, then the gate.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::event::Event;
+use super::guard::ExitFacts;
+use super::run::Run;
+use super::server::Server;
+use super::signals::Interrupt;
+use crate::bench::{BenchError, Cancel, Endpoint, Progress, Trace, Verdict, client, judge};
+use crate::cache::{Digest, FsError, fs};
+use crate::graph::spec::Bench;
+
+/// A trace that may be kept, as it will be.
+#[derive(Debug)]
+pub struct Measured {
+    pub trace: Trace,
+    pub bytes: Vec<u8>,
+    pub digest: Digest,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    #[error("the server died during the bench ({exit}); its last words:\n{last_words}")]
+    ServerDied { exit: ExitFacts, last_words: String },
+    #[error("{}", .0.join("; "))]
+    Rejected(Vec<String>),
+    #[error(transparent)]
+    Client(BenchError),
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    #[error("the load client's thread could not be started: {0}")]
+    Thread(std::io::Error),
+    #[error("the load client ended without a result")]
+    Lost,
+}
+
+/// What an attempt leaves in its folder: the truth about it, whatever becomes of the process that ran it.
+#[derive(Debug, Serialize)]
+struct AttemptResult<'a> {
+    target: &'a str,
+    verdict: &'a Verdict,
+    trace: Digest,
+    completed: usize,
+    failed: usize,
+    output_tokens: u64,
+}
+
+/// How many of the server's last lines go into a message.
+pub const LAST_WORDS: usize = 12;
+
+/// Runs the bench in `attempt`'s folder. The trace is written there with the verdict whether or not it passes.
+pub async fn measure(
+    run: &Run,
+    target: &str,
+    session: usize,
+    bench: &Bench,
+    server: &Server,
+    attempt: &Path,
+) -> Result<Measured, MeasureError> {
+    let cancel = Cancel::new();
+    let outcome = start_client(run, target, session, bench, server.spec().port, &cancel)?;
+    tokio::pin!(outcome);
+    let exited = server.exited();
+    tokio::pin!(exited);
+    let mut died = None;
+    let result = loop {
+        tokio::select! {
+            result = &mut outcome => break result,
+            exit = &mut exited, if died.is_none() => {
+                died = Some(exit);
+                cancel.cancel();
+            }
+            () = run.interrupts.reached(Interrupt::Graceful), if !cancel.is_cancelled() => cancel.cancel(),
+        }
+    };
+    if let Some(exit) = died.or_else(|| server.exit()) {
+        return Err(MeasureError::ServerDied { exit, last_words: server.last_words(LAST_WORDS) });
+    }
+    let trace = match result.map_err(|_| MeasureError::Lost)? {
+        Ok(trace) => trace,
+        Err(BenchError::Cancelled) => return Err(MeasureError::Interrupted),
+        Err(error) => return Err(MeasureError::Client(error)),
+    };
+    let verdict = judge(&trace, &bench.limits);
+    let bytes = trace.encode();
+    let digest = Digest::of(&bytes);
+    let result = AttemptResult {
+        target,
+        verdict: &verdict,
+        trace: digest,
+        completed: trace.completed(),
+        failed: trace.failed(),
+        output_tokens: trace.output_tokens(),
+    };
+    fs::write_atomic(&attempt.join("trace.zst"), &bytes)?;
+    let json = serde_json::to_vec_pretty(&result).expect("an attempt's result is plain data");
+    fs::write_atomic(&attempt.join("result.json"), &json)?;
+    match verdict {
+        Verdict::Pass => Ok(Measured { trace, bytes, digest }),
+        Verdict::Fail(reasons) => {
+            Err(MeasureError::Rejected(reasons.iter().map(ToString::to_string).collect()))
+        }
+    }
+}
+
+type ClientOutcome = oneshot::Receiver<Result<Trace, BenchError>>;
+
+/// The client has a thread to itself: what else this program does must not show in its stamps.
+fn start_client(
+    run: &Run,
+    target: &str,
+    session: usize,
+    bench: &Bench,
+    port: u16,
+    cancel: &Cancel,
+) -> Result<ClientOutcome, MeasureError> {
+    let (send, receive) = oneshot::channel();
+    let workload = bench.workload.clone();
+    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
+    let cancel = cancel.clone();
+    let progress = progress(run, target.to_owned(), session, workload.prompts);
+    std::thread::Builder::new()
+        .name("load client".to_owned())
+        .spawn(move || {
+            let _ = send.send(client::run_blocking(&workload, &endpoint, progress, &cancel));
+        })
+        .map_err(MeasureError::Thread)?;
+    Ok(receive)
+}
+
+/// Reports every hundredth of the requests at most.
+fn progress(run: &Run, target: String, session: usize, requests: u32) -> impl Fn(Progress) + Send + use<> {
+    let say = run.speaker();
+    let counts = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+    let step = (requests / 100).max(1);
+    move |progress| {
+        if let Progress::Answered { ok, .. } = progress {
+            let done = counts.0.fetch_add(1, Ordering::Relaxed) + 1;
+            let failed = counts.1.fetch_add(u32::from(!ok), Ordering::Relaxed) + u32::from(!ok);
+            if done % step == 0 || done == requests {
+                say(Event::BenchProgress { target: target.clone(), session, done, failed, requests });
+            }
+        }
+    }
+}

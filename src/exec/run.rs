@@ -1,0 +1,171 @@
+//! What the parts of one run share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::event::{EVENT_VERSION, Event, Stamped};
+use super::process::{GuardBinary, Owned};
+use super::signals::Interrupts;
+use crate::cache::host::host_name;
+use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
+use crate::cache::record::FORMAT;
+
+/// One `sweep build` at work.
+pub struct Run {
+    /// The project's folder.
+    pub root: PathBuf,
+    pub id: String,
+    pub guard: GuardBinary,
+    pub interrupts: Interrupts,
+    /// Names and values passed through to servers.
+    pub secrets: BTreeMap<String, String>,
+    /// How often a session starts its server again.
+    pub retries: u32,
+    pub host: String,
+    path: PathBuf,
+    dir: Mutex<RunDir>,
+    store: Mutex<Store>,
+    events: UnboundedSender<Stamped>,
+    attempts: AtomicU32,
+    started: Instant,
+}
+
+/// What a run is made of.
+pub struct RunParts {
+    pub root: PathBuf,
+    pub dir: RunDir,
+    pub store: Store,
+    pub guard: GuardBinary,
+    pub interrupts: Interrupts,
+    pub secrets: BTreeMap<String, String>,
+    pub retries: u32,
+    pub events: UnboundedSender<Stamped>,
+}
+
+/// When something began: by the wall for people, by the monotonic clock for durations.
+#[derive(Debug, Clone, Copy)]
+pub struct Began {
+    unix_ms: u64,
+    at: Instant,
+}
+
+impl Began {
+    pub fn now() -> Self {
+        Self { unix_ms: unix_ms(), at: Instant::now() }
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        self.at.elapsed().as_millis() as u64
+    }
+}
+
+/// Milliseconds since 1970 by this host's clock.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// A folder of its own for one try of one target.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub path: PathBuf,
+    /// Relative to the run's folder.
+    pub folder: String,
+}
+
+impl Run {
+    pub fn new(parts: RunParts) -> Self {
+        Self {
+            root: parts.root,
+            id: parts.dir.id().as_str().to_owned(),
+            path: parts.dir.path().to_path_buf(),
+            guard: parts.guard,
+            interrupts: parts.interrupts,
+            secrets: parts.secrets,
+            retries: parts.retries,
+            host: host_name(),
+            dir: Mutex::new(parts.dir),
+            store: Mutex::new(parts.store),
+            events: parts.events,
+            attempts: AtomicU32::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    /// Says what happens. A dispatcher that has gone hears nothing more.
+    pub fn say(&self, event: Event) {
+        let _ = self.events.send(Stamped { v: EVENT_VERSION, unix_ms: unix_ms(), event });
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// The store. Another thread that panicked while it held it left it whole: every change is one append.
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn dir(&self) -> MutexGuard<'_, RunDir> {
+        self.dir.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new folder for a try of `what`.
+    pub fn attempt(&self, what: &str) -> Result<Attempt, FsError> {
+        let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        // A file name has a limit; the number alone tells attempts apart.
+        let spelled: String =
+            what.chars().map(|c| if c.is_ascii_alphanumeric() || "._+@-".contains(c) { c } else { '_' }).collect();
+        let short: String = spelled.chars().take(120).collect();
+        let folder = format!("attempts/{number:04}-{short}");
+        let path = self.path.join(&folder);
+        crate::cache::fs::create_dir_durable(&path)?;
+        Ok(Attempt { path, folder })
+    }
+
+    /// Journals that the run owns `owned`, so that a later run can end it.
+    pub fn owns(&self, owned: &Owned) -> Result<(), FsError> {
+        self.dir().journal(owned)
+    }
+
+    pub fn releases(&self, owned: &Owned) -> Result<(), FsError> {
+        self.dir().release(owned)
+    }
+
+    /// A record of this run.
+    pub fn record(&self, target: String, inputs: Inputs, verdict: Verdict, began: Began) -> Record {
+        Record {
+            format: FORMAT,
+            target,
+            key: inputs.key(),
+            inputs,
+            deps: Vec::new(),
+            outputs: Vec::new(),
+            verdict,
+            provenance: Provenance {
+                run: self.id.clone(),
+                host: self.host.clone(),
+                started_unix_ms: began.unix_ms,
+                elapsed_ms: began.elapsed_ms(),
+                sweep_version: env!("CARGO_PKG_VERSION").to_owned(),
+                simulated: false,
+                attempt: 1,
+            },
+            facts: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps a record with its blobs; both are on the disk when this returns.
+    pub fn publish(&self, record: &Record, blobs: &[Source<'_>]) -> Result<(), StoreError> {
+        self.store().publish(record, blobs)
+    }
+}
