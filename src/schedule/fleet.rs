@@ -7,7 +7,7 @@ use super::pool::{Demand, Placement, Pool, PoolSpec};
 /// Why no pool could run a session even if nothing else ran.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NeverFits {
-    #[error("needs {nodes} nodes of {gpus} GPUs: both must be at least 1")]
+    #[error("needs {}: both must be at least 1", amount(*.nodes, *.gpus))]
     Nothing { nodes: u32, gpus: u32 },
     #[error("none of the pools that could run it exists ({})", quoted(.pools))]
     NoPool { pools: Vec<String> },
@@ -241,7 +241,7 @@ mod tests {
         );
         assert_eq!(
             reason(demand(1, 0, &["large"])),
-            "needs 1 nodes of 0 GPUs: both must be at least 1"
+            "needs 1 node of 0 GPUs: both must be at least 1"
         );
         assert_eq!(fleet.fits_ever(&demand(9, 1, &["large", "small"])), Ok(()));
     }
