@@ -11,16 +11,20 @@ use crate::graph::template::PORT_MARK;
 
 /// An image that is present on this host.
 #[derive(Debug, Clone)]
-pub enum ReadyImage {
+pub(super) enum ReadyImage {
     /// Nothing needs to be there: the simulated engine, or the built-in one.
     Builtin,
     /// A virtual environment: its folder and its programs.
-    Venv { root: PathBuf, bin: PathBuf, python: String },
+    Venv {
+        root: PathBuf,
+        bin: PathBuf,
+        python: String,
+    },
 }
 
 /// Where a session runs.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub(super) struct Place {
     pub pool: String,
     pub nodes: Vec<u32>,
     pub gpus: Vec<u32>,
@@ -28,7 +32,7 @@ pub struct Place {
 
 /// Why a process could not be prepared.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(super) enum LaunchError {
     #[error("the command cannot be split into words ({reason}): {command}")]
     Words { command: String, reason: String },
     #[error("the command is empty")]
@@ -46,7 +50,7 @@ const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// Prepares the work folder in `attempt` and says what to start there.
-pub fn prepare(
+pub(super) fn prepare(
     run: &Run,
     server: &Server,
     image: &ReadyImage,
@@ -71,7 +75,11 @@ pub fn prepare(
 
 /// The simulator answers on one path, whatever the engine's is.
 fn ready_path(server: &Server) -> String {
-    if server.simulated.is_some() { "/health".to_owned() } else { server.handling.ready_path.clone() }
+    if server.simulated.is_some() {
+        "/health".to_owned()
+    } else {
+        server.handling.ready_path.clone()
+    }
 }
 
 /// Copies the recipe's files, and makes sure that the bytes are those that the key was taken over.
@@ -102,8 +110,10 @@ fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
         return Ok(vec!["bash".to_owned(), server.command.clone()]);
     }
     let command = server.command.replace(PORT_MARK, &port.to_string());
-    let mut words = shell_words::split(&command)
-        .map_err(|e| LaunchError::Words { command: command.clone(), reason: e.to_string() })?;
+    let mut words = shell_words::split(&command).map_err(|e| LaunchError::Words {
+        command: command.clone(),
+        reason: e.to_string(),
+    })?;
     match words.first_mut() {
         None => return Err(LaunchError::Empty),
         Some(program) if server.image == Image::Builtin && program == "sweep" => {
@@ -135,7 +145,12 @@ fn environment(
         env.insert("PATH".to_owned(), format!("{}:{HOST_PATH}", bin.display()));
         env.insert("VIRTUAL_ENV".to_owned(), root.to_string_lossy().into_owned());
     }
-    let indices = place.gpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let indices = place
+        .gpus
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     env.insert("SWEEP_GPUS".to_owned(), indices.clone());
     if let Some(name) = visible_devices(&server.hardware.gpu) {
         env.insert(name.to_owned(), indices);

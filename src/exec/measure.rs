@@ -1,8 +1,6 @@
 //! One bench on a live server: the load client on a thread of its own, then the gate.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -18,7 +16,7 @@ use crate::graph::spec::Bench;
 
 /// A trace that may be kept, as it will be.
 #[derive(Debug)]
-pub struct Measured {
+pub(super) struct Measured {
     pub trace: Trace,
     pub bytes: Vec<u8>,
     pub digest: Digest,
@@ -26,7 +24,7 @@ pub struct Measured {
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub enum MeasureError {
+pub(super) enum MeasureError {
     #[error("the server died during the bench ({exit}); its last words:\n{last_words}")]
     ServerDied { exit: ExitFacts, last_words: String },
     #[error("{}", .0.join("; "))]
@@ -55,10 +53,10 @@ struct AttemptResult<'a> {
 }
 
 /// How many of the server's last lines go into a message.
-pub const LAST_WORDS: usize = 12;
+pub(super) const LAST_WORDS: usize = 12;
 
 /// Runs the bench in `attempt`'s folder. The trace is written there with the verdict whether or not it passes.
-pub async fn measure(
+pub(super) async fn measure(
     run: &Run,
     target: &str,
     session: usize,
@@ -83,7 +81,10 @@ pub async fn measure(
         }
     };
     if let Some(exit) = died.or_else(|| server.exit()) {
-        return Err(MeasureError::ServerDied { exit, last_words: server.last_words(LAST_WORDS) });
+        return Err(MeasureError::ServerDied {
+            exit,
+            last_words: server.last_words(LAST_WORDS),
+        });
     }
     let trace = match result.map_err(|_| MeasureError::Lost)? {
         Ok(trace) => trace,
@@ -97,8 +98,8 @@ pub async fn measure(
         target,
         verdict: &verdict,
         trace: digest,
-        completed: trace.completed(),
-        failed: trace.failed(),
+        completed: trace.completed().count(),
+        failed: trace.failed().count(),
         output_tokens: trace.output_tokens(),
     };
     fs::write_atomic(&attempt.join("trace.zst"), &bytes)?;
@@ -106,9 +107,9 @@ pub async fn measure(
     fs::write_atomic(&attempt.join("result.json"), &json)?;
     match verdict {
         Verdict::Pass => Ok(Measured { trace, bytes, digest }),
-        Verdict::Fail(reasons) => {
-            Err(MeasureError::Rejected(reasons.iter().map(ToString::to_string).collect()))
-        }
+        Verdict::Fail(reasons) => Err(MeasureError::Rejected(
+            reasons.iter().map(ToString::to_string).collect(),
+        )),
     }
 }
 
@@ -125,7 +126,10 @@ fn start_client(
 ) -> Result<ClientOutcome, MeasureError> {
     let (send, receive) = oneshot::channel();
     let workload = bench.workload.clone();
-    let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
+    let endpoint = Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
     let cancel = cancel.clone();
     let progress = progress(run, target.to_owned(), session, workload.prompts);
     std::thread::Builder::new()
@@ -140,15 +144,18 @@ fn start_client(
 /// Reports every hundredth of the requests at most.
 fn progress(run: &Run, target: String, session: usize, requests: u32) -> impl Fn(Progress) + Send + use<> {
     let say = run.speaker();
-    let counts = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
     let step = (requests / 100).max(1);
     move |progress| {
-        if let Progress::Answered { ok, .. } = progress {
-            let done = counts.0.fetch_add(1, Ordering::Relaxed) + 1;
-            let failed = counts.1.fetch_add(u32::from(!ok), Ordering::Relaxed) + u32::from(!ok);
-            if done % step == 0 || done == requests {
-                say(Event::BenchProgress { target: target.clone(), session, done, failed, requests });
-            }
+        if let Progress::Answered { done, failed, .. } = progress
+            && (done % step == 0 || done == requests)
+        {
+            say(Event::BenchProgress {
+                target: target.clone(),
+                session,
+                done,
+                failed,
+                requests,
+            });
         }
     }
 }

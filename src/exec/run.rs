@@ -12,8 +12,8 @@ use super::event::{EVENT_VERSION, Event, Stamped};
 use super::process::{GuardBinary, Owned};
 use super::signals::Interrupts;
 use crate::cache::host::host_name;
-use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
 use crate::cache::record::FORMAT;
+use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
 
 /// One `sweep build` at work.
 pub struct Run {
@@ -56,7 +56,10 @@ pub struct Began {
 
 impl Began {
     pub fn now() -> Self {
-        Self { unix_ms: unix_ms(), at: Instant::now() }
+        Self {
+            unix_ms: unix_ms(),
+            at: Instant::now(),
+        }
     }
 
     pub fn elapsed_ms(&self) -> u64 {
@@ -66,7 +69,9 @@ impl Began {
 
 /// Milliseconds since 1970 by this host's clock.
 pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
 }
 
 /// A folder of its own for one try of one target.
@@ -98,7 +103,19 @@ impl Run {
 
     /// Says what happens. A dispatcher that has gone hears nothing more.
     pub fn say(&self, event: Event) {
-        let _ = self.events.send(Stamped { v: EVENT_VERSION, unix_ms: unix_ms(), event });
+        self.speaker()(event);
+    }
+
+    /// The same for a thread that outlives the borrow.
+    pub fn speaker(&self) -> impl Fn(Event) + Send + use<> {
+        let events = self.events.clone();
+        move |event| {
+            let _ = events.send(Stamped {
+                v: EVENT_VERSION,
+                unix_ms: unix_ms(),
+                event,
+            });
+        }
     }
 
     pub fn elapsed_ms(&self) -> u64 {
@@ -123,8 +140,16 @@ impl Run {
     pub fn attempt(&self, what: &str) -> Result<Attempt, FsError> {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         // A file name has a limit; the number alone tells attempts apart.
-        let spelled: String =
-            what.chars().map(|c| if c.is_ascii_alphanumeric() || "._+@-".contains(c) { c } else { '_' }).collect();
+        let spelled: String = what
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "._+@-".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         let short: String = spelled.chars().take(120).collect();
         let folder = format!("attempts/{number:04}-{short}");
         let path = self.path.join(&folder);

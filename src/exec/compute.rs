@@ -1,0 +1,97 @@
+//! Targets that are computed from what was measured: a point's row, a sweep's collection and summary.
+
+use super::run::{Began, Run};
+use crate::bench::{Trace, TraceError};
+use crate::cache::{Digest, Fetched, FsError, Inputs, Output, Source, StoreError, Verdict};
+use crate::matrix::Point;
+use crate::plan::{collect_inputs, process_inputs, summarize_inputs};
+use crate::results::{AggregateError, Metrics, Row, aggregate, raw_json};
+
+/// Why a row could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("the trace {} is gone from the cache; the next build measures it again", .0.short())]
+    TraceLost(Digest),
+    #[error("the trace cannot be read: {0}")]
+    Trace(#[from] TraceError),
+    #[error("the trace gives no row: {0}")]
+    Aggregate(#[from] AggregateError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fs(#[from] FsError),
+}
+
+/// A point's row, computed and kept; the digest of the row.
+pub(super) fn process(
+    run: &Run,
+    target: &str,
+    point: &Point,
+    trace: &Trace,
+    trace_digest: Digest,
+) -> Result<Digest, ComputeError> {
+    let began = Began::now();
+    let raw = raw_json(trace, &Metrics::from_trace(trace));
+    let row = aggregate(point, &raw)?;
+    let row = serde_json::to_vec(&row).expect("rows have text keys and finite numbers");
+    let raw = serde_json::to_vec(&raw).expect("raw results have text keys and finite numbers");
+    let inputs = process_inputs(point, trace_digest);
+    let mut record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
+    record.provenance.simulated = trace.header.simulated;
+    record.outputs = vec![output("row", &row), output("raw", &raw)];
+    run.publish(&record, &[Source::Bytes(&row), Source::Bytes(&raw)])?;
+    Ok(record.outputs[0].digest)
+}
+
+/// A point's row from a trace that is in the cache.
+pub(super) fn process_kept(run: &Run, target: &str, point: &Point, trace: Digest) -> Result<Digest, ComputeError> {
+    let fetched = run.store().cas().get(&trace)?;
+    let bytes = match fetched {
+        Fetched::Found(bytes) => bytes,
+        Fetched::Missing | Fetched::Damaged(_) => return Err(ComputeError::TraceLost(trace)),
+    };
+    process(run, target, point, &Trace::decode(&bytes)?, trace)
+}
+
+/// A sweep's collection: its rows in the order of their targets, without what differs from run to run.
+pub(super) fn collect(run: &Run, target: &str, rows: &[(String, Digest, Row)]) -> Result<Digest, ComputeError> {
+    let began = Began::now();
+    let inputs = collect_inputs(rows.iter().map(|(id, digest, _)| (id.as_str(), *digest)));
+    let rows: Vec<&Row> = rows.iter().map(|(_, _, row)| row).collect();
+    let bytes = serde_json::to_vec(&rows).expect("rows have text keys and finite numbers");
+    keep(run, target, inputs, "rows", &bytes, began)
+}
+
+/// A sweep's summary as this run writes it.
+pub(super) fn summarize(run: &Run, target: &str, collection: Digest, text: &str) -> Result<Digest, ComputeError> {
+    keep(
+        run,
+        target,
+        summarize_inputs(collection),
+        "summary.md",
+        text.as_bytes(),
+        Began::now(),
+    )
+}
+
+fn keep(
+    run: &Run,
+    target: &str,
+    inputs: Inputs,
+    name: &str,
+    bytes: &[u8],
+    began: Began,
+) -> Result<Digest, ComputeError> {
+    let mut record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
+    record.outputs = vec![output(name, bytes)];
+    run.publish(&record, &[Source::Bytes(bytes)])?;
+    Ok(record.outputs[0].digest)
+}
+
+fn output(name: &str, bytes: &[u8]) -> Output {
+    Output {
+        name: name.to_owned(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+    }
+}

@@ -1,0 +1,93 @@
+//! Images made present before a session takes its GPUs.
+
+use std::sync::Arc;
+
+use super::event::Event;
+use super::image::VenvMaker;
+use super::launch::ReadyImage;
+use super::run::{Began, Run};
+use super::signals::Interrupt;
+use crate::cache::{Digest, Inputs, Verdict};
+use crate::graph::spec::{Image, Server};
+
+/// Makes the image of `server` present; the reason when that fails.
+pub(super) async fn ensure(
+    run: Arc<Run>,
+    maker: Arc<VenvMaker>,
+    target: String,
+    server: Arc<Server>,
+) -> Result<ReadyImage, String> {
+    if server.simulated.is_some() {
+        return Ok(ReadyImage::Builtin);
+    }
+    let (file, digest) = match &server.image {
+        Image::Builtin => return Ok(ReadyImage::Builtin),
+        Image::Container(reference) => {
+            return Err(format!(
+                "no executor of this build runs the container image `{reference}`"
+            ));
+        }
+        Image::Pypi { file, digest } => (run.root.join(file), *digest),
+    };
+    let began = Began::now();
+    run.say(Event::ImageStarted {
+        target: target.clone(),
+    });
+    let say = run.speaker();
+    let progress_target = target.clone();
+    let ensured = async {
+        let unchanged = || Digest::of_file(&file).is_ok_and(|now| now == digest);
+        let venv = maker
+            .ensure(&file, |line| {
+                say(Event::ImageProgress {
+                    target: progress_target.clone(),
+                    line: line.to_owned(),
+                });
+            })
+            .await
+            .map_err(|e| e.to_string())?;
+        if unchanged() {
+            Ok(ReadyImage::Venv {
+                root: venv.root,
+                bin: venv.bin,
+                python: venv.python,
+            })
+        } else {
+            Err(format!(
+                "`{}` changed while the build ran; start it again",
+                file.display()
+            ))
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = ensured => outcome,
+        () = run.interrupts.reached(Interrupt::Graceful) => Err("interrupted".to_owned()),
+    };
+    match &outcome {
+        Ok(_) => {
+            run.say(Event::ImageReady {
+                target: target.clone(),
+                elapsed_ms: began.elapsed_ms(),
+            });
+            record(&run, &target, server.image_inputs(), began);
+        }
+        Err(reason) => run.say(Event::ImageFailed {
+            target,
+            reason: reason.clone(),
+        }),
+    }
+    outcome
+}
+
+/// That an image was present once is kept for `why`; whether it is now, its maker looks for itself.
+fn record(run: &Run, target: &str, inputs: Inputs, began: Began) {
+    let known = run.store().lookup(&inputs.key()).is_ok_and(|hit| hit.is_some());
+    if !known {
+        let record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
+        if let Err(error) = run.publish(&record, &[]) {
+            run.say(Event::Healed {
+                what: format!("the record of `{target}` could not be kept: {error}"),
+            });
+        }
+    }
+}

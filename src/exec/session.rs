@@ -1,0 +1,435 @@
+//! One session at work: its server started, reset between points, measured on, restarted when it died, stopped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::Method;
+
+use super::compute::process;
+use super::event::Event;
+use super::launch::{Place, ReadyImage, prepare};
+use super::measure::{LAST_WORDS, MeasureError, Measured, measure};
+use super::port::{FreePort, free_port};
+use super::process::Owned;
+use super::run::{Attempt, Began, Run};
+use super::server::Server;
+use super::signals::Interrupt;
+use crate::cache::{Inputs, Output, Source, Verdict};
+use crate::config::recipe::{HttpCall, Reset};
+use crate::graph::spec::{Bench, Server as ServerTarget};
+use crate::matrix::Point;
+use crate::plan::SERVER_START_MS;
+
+/// A session with everything that it needs, free of the graph.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Its index in the plan.
+    pub index: usize,
+    pub server_id: String,
+    pub server: Arc<ServerTarget>,
+    pub steps: Vec<Step>,
+}
+
+/// One point of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub point: Point,
+    pub bench_id: String,
+    pub process_id: String,
+    pub bench: Arc<Bench>,
+    pub inputs: Inputs,
+    /// Whether a record of these inputs may stand for a run.
+    pub take_kept: bool,
+}
+
+/// How a point ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// What became of a session.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// By bench id.
+    pub endings: BTreeMap<String, Ending>,
+    pub servers_started: usize,
+}
+
+/// A server that answers.
+struct Live {
+    server: Server,
+    /// Reserved for as long as it lives; a recipe's own port is not ours to reserve.
+    _port: Option<FreePort>,
+    start_ms: u64,
+    /// Whether a bench has run on it, so that it has something to forget.
+    used: bool,
+}
+
+/// Runs the session to its end. Never fails as a whole: each point has its ending.
+pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place) -> Done {
+    let mut session = Session {
+        run: &run,
+        job: &job,
+        image: &image,
+        place: &place,
+        live: None,
+        starts: 0,
+        done: Done::default(),
+    };
+    for step in &job.steps {
+        if run.interrupts.level() != Interrupt::None {
+            session.skip(step, "interrupted");
+            continue;
+        }
+        session.step(step).await;
+    }
+    session.stop().await;
+    let count = |ending| session.done.endings.values().filter(|e| **e == ending).count();
+    run.say(Event::SessionEnded {
+        session: job.index,
+        passed: count(Ending::Passed),
+        failed: count(Ending::Failed),
+        skipped: count(Ending::Skipped),
+    });
+    session.done
+}
+
+struct Session<'a> {
+    run: &'a Run,
+    job: &'a Job,
+    image: &'a ReadyImage,
+    place: &'a Place,
+    live: Option<Live>,
+    starts: u32,
+    done: Done,
+}
+
+impl Session<'_> {
+    async fn step(&mut self, step: &Step) {
+        // Another point of the same inputs may have been measured a moment ago.
+        if step.take_kept
+            && self
+                .run
+                .store()
+                .lookup(&step.inputs.key())
+                .is_ok_and(|hit| hit.is_some())
+        {
+            self.done.endings.insert(step.bench_id.clone(), Ending::Passed);
+            return;
+        }
+        let live = match self.ready_server().await {
+            Ok(live) => live,
+            Err(_) if self.run.interrupts.level() != Interrupt::None => {
+                return self.skip(step, "interrupted");
+            }
+            Err(reason) => return self.fail(step, &reason, Began::now()),
+        };
+        let began = Began::now();
+        let attempt = match self.run.attempt(&step.bench_id) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                self.live = Some(live);
+                return self.fail(step, &error.to_string(), began);
+            }
+        };
+        self.run.say(Event::BenchStarted {
+            target: step.bench_id.clone(),
+            session: self.job.index,
+            folder: attempt.folder.clone(),
+            requests: step.bench.workload.prompts,
+        });
+        let measured = measure(
+            self.run,
+            &step.bench_id,
+            self.job.index,
+            &step.bench,
+            &live.server,
+            &attempt.path,
+        )
+        .await;
+        let start_ms = live.start_ms;
+        self.live = Some(Live { used: true, ..live });
+        match measured {
+            Ok(measured) => self.keep(step, &measured, began, start_ms, &attempt),
+            Err(MeasureError::Interrupted) => self.skip(step, "interrupted"),
+            Err(error) => {
+                self.fail(step, &error.to_string(), began);
+                if matches!(error, MeasureError::ServerDied { .. }) {
+                    self.server_failed("it died during a bench", self.starts <= self.run.retries);
+                    self.stop().await;
+                }
+            }
+        }
+    }
+
+    /// A server without memory of earlier points: the live one after its reset, or a new one.
+    async fn ready_server(&mut self) -> Result<Live, String> {
+        if let Some(live) = self.live.take() {
+            if !live.used {
+                return Ok(live);
+            }
+            match reset(
+                &live.server,
+                self.job.server.handling.reset.as_ref(),
+                self.simulated(),
+            )
+            .await
+            {
+                Ok(()) => return Ok(live),
+                Err(reason) => {
+                    self.live = Some(live);
+                    self.server_failed(&reason, self.starts <= self.run.retries);
+                    self.stop().await;
+                }
+            }
+        }
+        loop {
+            if self.starts > self.run.retries {
+                return Err(format!(
+                    "the server was started {} times and did not last",
+                    self.starts
+                ));
+            }
+            self.starts += 1;
+            match self.start().await {
+                Ok(live) => return Ok(live),
+                Err(reason) if self.run.interrupts.level() != Interrupt::None => return Err(reason),
+                Err(reason) => {
+                    let will_retry = self.starts <= self.run.retries;
+                    self.server_failed(&reason, will_retry);
+                    if !will_retry {
+                        return Err(format!("the server did not start: {reason}"));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn start(&mut self) -> Result<Live, String> {
+        let attempt = self.run.attempt(&self.job.server_id).map_err(|e| e.to_string())?;
+        let (port, number) = match self.job.server.handling.port.filter(|_| !self.simulated()) {
+            Some(number) => (None, number),
+            None => {
+                let port = free_port().map_err(|e| format!("find a free port: {e}"))?;
+                let number = port.number();
+                (Some(port), number)
+            }
+        };
+        self.run.say(Event::ServerStarting {
+            target: self.job.server_id.clone(),
+            session: self.job.index,
+            pool: self.place.pool.clone(),
+            node: self.place.nodes.clone(),
+            gpus: self.place.gpus.clone(),
+            port: number,
+            attempt: self.starts,
+            folder: attempt.folder.clone(),
+            simulated: self.simulated(),
+        });
+        let spec = prepare(
+            self.run,
+            &self.job.server,
+            self.image,
+            self.place,
+            number,
+            &attempt.path,
+        )
+        .map_err(|e| e.to_string())?;
+        let began = Instant::now();
+        let mut server = Server::spawn(&self.run.guard, spec)
+            .await
+            .map_err(|e| e.to_string())?;
+        self.done.servers_started += 1;
+        if let Err(error) = self.run.owns(server.owned()) {
+            let _ = server.kill().await;
+            return Err(error.to_string());
+        }
+        let ready = tokio::select! {
+            ready = server.ready() => ready.map_err(|e| e.to_string()),
+            () = self.run.interrupts.reached(Interrupt::Graceful) => Err("interrupted".to_owned()),
+        };
+        let live = Live {
+            server,
+            _port: port,
+            start_ms: began.elapsed().as_millis() as u64,
+            used: false,
+        };
+        match ready {
+            Ok(()) => {
+                self.run.say(Event::ServerReady {
+                    target: self.job.server_id.clone(),
+                    session: self.job.index,
+                    elapsed_ms: live.start_ms,
+                });
+                Ok(live)
+            }
+            Err(reason) => {
+                self.live = Some(live);
+                self.stop().await;
+                Err(reason)
+            }
+        }
+    }
+
+    fn simulated(&self) -> bool {
+        self.job.server.simulated.is_some()
+    }
+
+    /// Stops the server, if there is one, and waits until it is gone.
+    async fn stop(&mut self) {
+        let Some(mut live) = self.live.take() else { return };
+        let owned: Owned = live.server.owned().clone();
+        let stopped = tokio::select! {
+            stopped = live.server.stop() => Some(stopped),
+            () = self.run.interrupts.reached(Interrupt::Now) => None,
+        };
+        let stopped = match stopped {
+            Some(stopped) => stopped,
+            None => live.server.kill().await,
+        };
+        match stopped {
+            Ok(_) => {
+                // What stays journalled is looked for once more by the next run, and not found.
+                let _ = self.run.releases(&owned);
+                self.run.say(Event::ServerStopped {
+                    target: self.job.server_id.clone(),
+                    session: self.job.index,
+                });
+            }
+            Err(error) => self.server_failed(&error.to_string(), false),
+        }
+    }
+
+    /// Keeps a measurement and its row.
+    fn keep(&mut self, step: &Step, measured: &Measured, began: Began, start_ms: u64, attempt: &Attempt) {
+        let mut record = self
+            .run
+            .record(step.bench_id.clone(), step.inputs.clone(), Verdict::Passed, began);
+        record.provenance.simulated = measured.trace.header.simulated;
+        record.provenance.attempt = self.starts;
+        record.outputs = vec![Output {
+            name: "trace".to_owned(),
+            digest: measured.digest,
+            size: measured.bytes.len() as u64,
+        }];
+        record.facts = self.facts(start_ms, attempt);
+        let elapsed_ms = record.provenance.elapsed_ms;
+        if let Err(error) = self.run.publish(&record, &[Source::Bytes(&measured.bytes)]) {
+            return self.fail(step, &format!("the result could not be kept: {error}"), began);
+        }
+        self.run.say(Event::BenchPassed {
+            target: step.bench_id.clone(),
+            session: self.job.index,
+            elapsed_ms,
+        });
+        self.done.endings.insert(step.bench_id.clone(), Ending::Passed);
+        match process(
+            self.run,
+            &step.process_id,
+            &step.point,
+            &measured.trace,
+            measured.digest,
+        ) {
+            Ok(_) => self.run.say(Event::ProcessPassed {
+                target: step.process_id.clone(),
+            }),
+            // The end of the build tries once more and says what is wrong.
+            Err(error) => self.run.say(Event::ProcessFailed {
+                target: step.process_id.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn facts(&self, start_ms: u64, attempt: &Attempt) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::from([
+            (SERVER_START_MS.to_owned(), start_ms.to_string()),
+            ("pool".to_owned(), self.place.pool.clone()),
+            ("nodes".to_owned(), format!("{:?}", self.place.nodes)),
+            ("gpus".to_owned(), format!("{:?}", self.place.gpus)),
+            ("server".to_owned(), self.job.server_id.clone()),
+            ("attempt".to_owned(), attempt.folder.clone()),
+        ]);
+        if let ReadyImage::Venv { python, .. } = self.image {
+            facts.insert("python".to_owned(), python.clone());
+        }
+        facts
+    }
+
+    fn skip(&mut self, step: &Step, reason: &str) {
+        self.run.say(Event::BenchSkipped {
+            target: step.bench_id.clone(),
+            reason: reason.to_owned(),
+        });
+        self.done.endings.insert(step.bench_id.clone(), Ending::Skipped);
+    }
+
+    /// Records a failure with its reason and the end of the server's log; it is told, never reused.
+    fn fail(&mut self, step: &Step, reason: &str, began: Began) {
+        let words = self
+            .live
+            .as_ref()
+            .map(|live| live.server.last_words(200))
+            .unwrap_or_default();
+        let log = (!words.is_empty()).then(|| crate::cache::Digest::of(words.as_bytes()));
+        let verdict = Verdict::Failed {
+            reason: reason.to_owned(),
+            log,
+        };
+        let record = self
+            .run
+            .record(step.bench_id.clone(), step.inputs.clone(), verdict, began);
+        let blobs: Vec<Source<'_>> = log.iter().map(|_| Source::Bytes(words.as_bytes())).collect();
+        let kept = self.run.publish(&record, &blobs);
+        let reason = match kept {
+            Ok(()) => reason.to_owned(),
+            Err(error) => format!("{reason} (and this could not be recorded: {error})"),
+        };
+        self.run.say(Event::BenchFailed {
+            target: step.bench_id.clone(),
+            session: self.job.index,
+            reason,
+        });
+        self.done.endings.insert(step.bench_id.clone(), Ending::Failed);
+    }
+
+    fn server_failed(&self, reason: &str, will_retry: bool) {
+        self.run.say(Event::ServerFailed {
+            target: self.job.server_id.clone(),
+            session: self.job.index,
+            reason: reason.to_owned(),
+            will_retry,
+        });
+    }
+}
+
+/// Makes the server forget what earlier points left in it.
+async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), String> {
+    if let Some(exit) = server.exit() {
+        let words = server.last_words(LAST_WORDS);
+        return Err(format!(
+            "it died between two points ({exit}); its last words:\n{words}"
+        ));
+    }
+    let call = match reset {
+        // Whatever the engine's way is, the simulator in its place has a cache of its own to empty.
+        _ if simulated => HttpCall("POST /reset_prefix_cache".to_owned()),
+        Some(Reset { http: Some(call), .. }) => call.clone(),
+        Some(_) => return Ok(()),
+        None => return Err("its recipe has no reset".to_owned()),
+    };
+    let (method, path) = call.parts();
+    let method = if method == "POST" {
+        Method::POST
+    } else {
+        Method::GET
+    };
+    server
+        .reset(method, path)
+        .await
+        .map_err(|e| format!("it could not be reset: {e}"))
+}
