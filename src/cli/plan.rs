@@ -1,0 +1,373 @@
+//! `sweep plan`: what would run, why, on what, how long. Nothing is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::ls::Format;
+use super::print::{json, out};
+use super::why::roots_text;
+use super::workspace::{Workspace, WorkspaceArgs};
+use crate::config::quantity::Short;
+use crate::config::sweepfile::Profile;
+use crate::exec::build::{demand, pool_specs};
+use crate::graph::{Graph, Selection};
+use crate::plan::explain::{Root, causes};
+use crate::plan::{Plan, Policy, Session, differing_flags};
+use crate::schedule;
+
+/// Show what a build would run, why, on which pools and how long. Nothing is touched.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sweep plan                         the whole project
+  sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
+  sweep plan --profile slurm         the same on another set of pools
+  sweep plan nightly --format json | jq '.configs[].stale'
+
+`sweep build -n` is the same.")]
+pub struct PlanArgs {
+    /// Patterns or names of sweeps; everything without any.
+    pub patterns: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+pub fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::open(workspace)?;
+    let mut graph = workspace.graph();
+    let store = workspace.store()?;
+    let selection = workspace.select(&graph, &args.patterns)?;
+    let (_, profile) = workspace.profile();
+    let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, &store, Policy::default())?;
+    print(&graph, &selection, &plan, profile, args.format);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a plan.
+pub fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
+    let report = Report::of(graph, selection, plan, profile);
+    match format {
+        Format::Json => json(&report),
+        Format::Text => out(&report.text()),
+    }
+}
+
+/// A plan as it is told; durations in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    version: u32,
+    sweep: String,
+    profile: String,
+    simulated_pools: Vec<String>,
+    configs: Vec<ConfigReport>,
+    points: usize,
+    stale: usize,
+    fresh: usize,
+    servers_to_start: usize,
+    roots: Vec<Root>,
+    /// Targets that are stale only because of others.
+    cascades: usize,
+    estimate: EstimateReport,
+    /// Sessions that no pool of the profile can run.
+    blocked: Vec<Blocked>,
+    /// Points that cannot be planned, and why.
+    problems: BTreeMap<String, Vec<String>>,
+}
+
+/// One config key's part.
+#[derive(Debug, Serialize)]
+struct ConfigReport {
+    config: String,
+    points: usize,
+    stale: usize,
+    fresh: usize,
+    /// Servers that its stale points start.
+    servers: usize,
+    /// What keeps those servers apart: flags, or names of other inputs.
+    apart: Vec<String>,
+    /// GPUs of a server: the least and the most.
+    gpus: (u32, u32),
+    pools: Vec<String>,
+    /// GPU time of earlier records; absent where one is missing.
+    estimate_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct EstimateReport {
+    sessions: usize,
+    /// Sessions of which an earlier record tells how long they take.
+    known: usize,
+    /// The build's length over all pools; only when every session is known.
+    wall_ms: Option<u64>,
+    /// Sessions that follow one another and so decide that length, by their servers.
+    critical_path: Vec<CriticalSession>,
+}
+
+#[derive(Debug, Serialize)]
+struct CriticalSession {
+    server: String,
+    pool: String,
+    estimate_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Blocked {
+    server: String,
+    points: usize,
+    reason: String,
+}
+
+impl Report {
+    fn of(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile) -> Self {
+        let stale_points: BTreeSet<usize> =
+            plan.sessions.iter().flat_map(|session| session.points.iter().copied()).collect();
+        let (roots, cascades) = causes(graph, plan, plan.states.keys().copied());
+        let mut problems = BTreeMap::<String, Vec<String>>::new();
+        for point in &selection.broken {
+            if let Err(diagnostic) = &graph.chains[*point] {
+                problems.entry(diagnostic.message.clone()).or_default().push(graph.points[*point].id());
+            }
+        }
+        let used: BTreeSet<&String> =
+            plan.sessions.iter().flat_map(|s| &graph.server(s.server).pools).collect();
+        let simulated =
+            used.iter().filter(|name| profile.pools.get(**name).is_some_and(|pool| pool.simulate.is_some()));
+        Self {
+            version: 1,
+            sweep: selection.name.clone(),
+            profile: graph.profile.clone(),
+            simulated_pools: simulated.map(|name| (*name).clone()).collect(),
+            configs: configs(graph, selection, plan, &stale_points),
+            points: selection.points.len(),
+            stale: stale_points.len(),
+            fresh: selection.points.len() - stale_points.len(),
+            servers_to_start: plan.sessions.len(),
+            roots,
+            cascades: cascades.len(),
+            estimate: estimate(graph, plan, profile),
+            blocked: blocked(graph, plan),
+            problems,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("plan of `{}` on profile `{}`", self.sweep, self.profile);
+        if !self.simulated_pools.is_empty() {
+            text.push_str(&format!(" (SIMULATED pools: {})", self.simulated_pools.join(", ")));
+        }
+        text.push_str("\n\n");
+        let mut rows = vec![["config", "points", "stale", "fresh", "servers", "GPUs", "pool", "GPU time"]
+            .map(str::to_owned)
+            .to_vec()];
+        for config in &self.configs {
+            let gpus = match config.gpus {
+                (least, most) if least == most => least.to_string(),
+                (least, most) => format!("{least}-{most}"),
+            };
+            rows.push(vec![
+                config.config.clone(),
+                config.points.to_string(),
+                config.stale.to_string(),
+                config.fresh.to_string(),
+                config.servers.to_string(),
+                gpus,
+                config.pools.join(","),
+                match (config.stale, config.estimate_ms) {
+                    (0, _) => "-".to_owned(),
+                    (_, Some(ms)) => short(ms),
+                    (_, None) => "unknown".to_owned(),
+                },
+            ]);
+        }
+        text.push_str(&columns(&rows));
+        for config in self.configs.iter().filter(|c| c.servers > 1) {
+            text.push_str(&format!("\n{}: {} servers, kept apart by {}", config.config, config.servers, config.apart.join(", ")));
+        }
+        text.push_str(&format!(
+            "\n\n{} points: {} stale, {} fresh; {} servers to start\n",
+            self.points, self.stale, self.fresh, self.servers_to_start
+        ));
+        if !self.roots.is_empty() {
+            text.push_str("\nwhy\n");
+            text.push_str(&roots_text(&self.roots));
+            if self.cascades > 0 {
+                text.push_str(&format!("  and {} targets that need these\n", self.cascades));
+            }
+        }
+        text.push_str(&self.estimate_text());
+        for (problem, points) in &self.problems {
+            text.push_str(&format!("\ncannot plan {} points ({} the first): {problem}\n", points.len(), points[0]));
+        }
+        let mut by_reason = BTreeMap::<&str, (usize, usize)>::new();
+        for blocked in &self.blocked {
+            let counts = by_reason.entry(&blocked.reason).or_default();
+            *counts = (counts.0 + 1, counts.1 + blocked.points);
+        }
+        for (reason, (servers, points)) in by_reason {
+            text.push_str(&format!("\ncannot run {servers} servers with {points} points: {reason}\n"));
+        }
+        text
+    }
+
+    fn estimate_text(&self) -> String {
+        let EstimateReport { sessions, known, wall_ms, critical_path } = &self.estimate;
+        if *sessions == 0 {
+            return String::new();
+        }
+        let Some(wall_ms) = wall_ms else {
+            return format!("\ntime: unknown; {} of {sessions} servers have no earlier record\n", sessions - known);
+        };
+        let mut text = format!("\ntime: about {}, from earlier records; the critical path is\n", short(*wall_ms));
+        for session in critical_path {
+            text.push_str(&format!("  {} on {}, {}\n", session.server, session.pool, short(session.estimate_ms)));
+        }
+        text
+    }
+}
+
+fn configs(
+    graph: &Graph,
+    selection: &Selection,
+    plan: &Plan,
+    stale_points: &BTreeSet<usize>,
+) -> Vec<ConfigReport> {
+    let mut order = Vec::<&str>::new();
+    let mut points = BTreeMap::<&str, Vec<usize>>::new();
+    for point in &selection.points {
+        let config = graph.points[*point].config.0.as_str();
+        points.entry(config).or_insert_with(|| {
+            order.push(config);
+            Vec::new()
+        });
+        points.entry(config).or_default().push(*point);
+    }
+    let report = |config: &str| {
+        let points = &points[config];
+        let sessions: Vec<&Session> = plan
+            .sessions
+            .iter()
+            .filter(|s| s.points.iter().any(|p| graph.points[*p].config.0 == config))
+            .collect();
+        let servers: Vec<NodeIndex> = points
+            .iter()
+            .filter_map(|p| graph.chains[*p].as_ref().ok().map(|c| c.server))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let gpus = servers.iter().map(|s| graph.server(*s).gpus * graph.server(*s).nodes);
+        let pools: BTreeSet<String> = servers.iter().flat_map(|s| graph.server(*s).pools.clone()).collect();
+        let gpu_time: Option<Duration> = sessions.iter().map(|s| s.estimate.known()).sum();
+        let stale = points.iter().filter(|p| stale_points.contains(p)).count();
+        ConfigReport {
+            config: config.to_owned(),
+            points: points.len(),
+            stale,
+            fresh: points.len() - stale,
+            servers: sessions.len(),
+            apart: apart(graph, &sessions),
+            gpus: (gpus.clone().min().unwrap_or_default(), gpus.max().unwrap_or_default()),
+            pools: pools.into_iter().collect(),
+            estimate_ms: gpu_time.map(|d| d.as_millis() as u64),
+        }
+    };
+    order.into_iter().map(report).collect()
+}
+
+/// What differs between the servers of a config: flags of the command, or other inputs by name.
+fn apart(graph: &Graph, sessions: &[&Session]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for pair in sessions.windows(2) {
+        let (a, b) = (graph.server(pair[0].server), graph.server(pair[1].server));
+        if pair[0].server == pair[1].server {
+            names.insert("its recipe has no reset between points".to_owned());
+            continue;
+        }
+        for change in crate::cache::Inputs::diff(&a.inputs(), &b.inputs()) {
+            match change.name.as_str() {
+                "server command" => names.extend(differing_flags(&a.command, &b.command)),
+                // It follows from the others.
+                "simulated" => {}
+                name => {
+                    names.insert(name.strip_prefix("server env ").unwrap_or(name).to_owned());
+                }
+            }
+        }
+    }
+    if names.is_empty() && sessions.len() > 1 {
+        names.insert("the parallelism that the simulated engine is told".to_owned());
+    }
+    names.into_iter().collect()
+}
+
+fn estimate(graph: &Graph, plan: &Plan, profile: &Profile) -> EstimateReport {
+    let known = plan.sessions.iter().filter(|s| s.estimate.known().is_some()).count();
+    let runnable = plan.sessions.iter().all(|s| s.blocked.is_none());
+    let mut report =
+        EstimateReport { sessions: plan.sessions.len(), known, wall_ms: None, critical_path: Vec::new() };
+    if known < plan.sessions.len() || !runnable || plan.sessions.is_empty() {
+        return report;
+    }
+    let sessions: Vec<schedule::Session> = plan
+        .sessions
+        .iter()
+        .map(|s| schedule::Session {
+            demand: demand(graph, s),
+            priority: s.priority,
+            estimate: s.estimate.nominal(),
+        })
+        .collect();
+    if let Ok(schedule) = schedule::simulate(&sessions, &pool_specs(profile)) {
+        report.wall_ms = Some(schedule.makespan.as_millis() as u64);
+        report.critical_path = schedule
+            .critical
+            .iter()
+            .filter_map(|i| schedule.placed.iter().find(|placed| placed.session == *i))
+            .map(|placed| CriticalSession {
+                server: graph.dag[plan.sessions[placed.session].server].id.to_string(),
+                pool: placed.placement.pool.clone(),
+                estimate_ms: (placed.end - placed.start).as_millis() as u64,
+            })
+            .collect();
+    }
+    report
+}
+
+fn blocked(graph: &Graph, plan: &Plan) -> Vec<Blocked> {
+    let blocked = plan.sessions.iter().filter_map(|session| {
+        Some(Blocked {
+            server: graph.dag[session.server].id.to_string(),
+            points: session.points.len(),
+            reason: session.blocked.clone()?,
+        })
+    });
+    blocked.collect()
+}
+
+fn short(ms: u64) -> String {
+    Short(Duration::from_millis(ms)).to_string()
+}
+
+/// Text in columns; those after the first that hold numbers are aligned to the right.
+fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..count).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default()).collect();
+    let numeric: Vec<bool> =
+        (0..count).map(|i| rows.iter().skip(1).all(|r| r[i].starts_with(|c: char| c.is_ascii_digit()))).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(i, cell)| {
+            let pad = " ".repeat(widths[i] - cell.chars().count());
+            if numeric[i] { format!("{pad}{cell}") } else { format!("{cell}{pad}") }
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+

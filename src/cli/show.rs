@@ -1,0 +1,148 @@
+//! `sweep show`: what goes into a target's key, one by one.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::ls::Format;
+use super::print::{json, out};
+use super::workspace::{Workspace, WorkspaceArgs};
+use crate::cache::{Inputs, Key, Store};
+use crate::graph::{Graph, Spec, TargetId};
+use crate::plan::{Judge, Policy, process_inputs};
+
+/// Show one target: its inputs, its key, what it needs and what its last record says.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sweep show dsr1-fp8-h200-sglang/8k1k/tp8/c64           a point's bench
+  sweep show server:dsr1-fp8-h200-sglang/8k1k/tp8/c64    the server that it runs on
+  sweep show process:… --format json")]
+pub struct ShowArgs {
+    /// A target's id, or a point's id for its bench.
+    pub target: String,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    target: &'a TargetId,
+    /// Absent where an input is the content of something that is not built yet.
+    key: Option<Key>,
+    inputs: Option<Inputs>,
+    needs: Vec<&'a TargetId>,
+    needed_by: usize,
+    last: Option<Last>,
+}
+
+/// The last record of the target's name.
+#[derive(Serialize)]
+struct Last {
+    same_key: bool,
+    passed: bool,
+    run: String,
+    host: String,
+    started_unix_ms: u64,
+    elapsed_ms: u64,
+    simulated: bool,
+    facts: std::collections::BTreeMap<String, String>,
+}
+
+pub fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::open(workspace)?;
+    let graph = workspace.graph();
+    let store = workspace.store()?;
+    let id = workspace.target(&graph, &args.target)?;
+    let shown = shown(&graph, &store, &id)?;
+    match args.format {
+        Format::Json => json(&shown),
+        Format::Text => out(&text(&shown)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<'a>, Failure> {
+    let node = graph.find(id).ok_or_else(|| Failure::machinery(format!("`{id}` is not in the graph")))?;
+    let judge = Judge { graph, store, policy: Policy::default() };
+    let inputs = match &graph.dag[node].spec {
+        Spec::Image(server) => Some(server.image_inputs()),
+        Spec::Server { server, .. } => Some(server.inputs()),
+        Spec::Bench { server, bench, .. } => Some(bench.inputs(server)),
+        Spec::Process { point } => {
+            let chain = graph.chains[*point].as_ref().ok();
+            let trace = match chain {
+                Some(chain) => store
+                    .lookup(&judge.bench_inputs(chain).key())?
+                    .and_then(|record| record.head().outputs().next().map(|(digest, _)| digest)),
+                None => None,
+            };
+            trace.map(|trace| process_inputs(&graph.points[*point], trace))
+        }
+        Spec::Collect | Spec::Summarize => None,
+    };
+    let key = inputs.as_ref().map(Inputs::key);
+    let last = store.records().latest(&id.to_string()).and_then(|record| {
+        let head = record.head();
+        let decoded = record.decode().ok()?;
+        Some(Last {
+            same_key: Some(head.key) == key,
+            passed: head.passed,
+            run: decoded.provenance.run,
+            host: decoded.provenance.host,
+            started_unix_ms: head.started_unix_ms,
+            elapsed_ms: head.elapsed_ms,
+            simulated: head.simulated,
+            facts: decoded.facts,
+        })
+    });
+    let needs = graph.dag.neighbors_directed(node, petgraph::Direction::Incoming);
+    Ok(Shown {
+        target: &graph.dag[node].id,
+        key,
+        inputs,
+        needs: needs.map(|n| &graph.dag[n].id).collect(),
+        needed_by: graph.dependants(node).len(),
+        last,
+    })
+}
+
+fn text(shown: &Shown<'_>) -> String {
+    let mut text = format!("{}\n", shown.target);
+    match shown.key {
+        Some(key) => text.push_str(&format!("key  {key}\n")),
+        None => text.push_str("key  not known yet: it is taken over the content of what comes before\n"),
+    }
+    for needed in &shown.needs {
+        text.push_str(&format!("needs  {needed}\n"));
+    }
+    text.push_str(&format!("needed by  {} targets\n", shown.needed_by));
+    if let Some(inputs) = &shown.inputs {
+        text.push_str("\ninputs\n");
+        let width = inputs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, input) in inputs.iter() {
+            text.push_str(&format!("  {name:width$}  {input}\n"));
+        }
+    }
+    if let Some(last) = &shown.last {
+        text.push_str(&format!(
+            "\nlast record  {}, run {} on {}, {}\n",
+            match (last.passed, last.same_key) {
+                (true, true) => "passed with this key",
+                (true, false) => "passed with another key",
+                (false, _) => "failed",
+            },
+            last.run,
+            last.host,
+            crate::config::quantity::Short(std::time::Duration::from_millis(last.elapsed_ms)),
+        ));
+        if last.simulated {
+            text.push_str("  SIMULATED: a simulated engine answered\n");
+        }
+        for (name, value) in &last.facts {
+            text.push_str(&format!("  {name}: {value}\n"));
+        }
+    }
+    text
+}
