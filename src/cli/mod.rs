@@ -1,5 +1,7 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+pub mod report;
+
 use std::process::ExitCode;
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
