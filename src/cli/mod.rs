@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
 pub mod report;
+pub mod runs;
+pub mod status;
 
 use std::process::ExitCode;
 

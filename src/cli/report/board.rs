@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Bench, Counts, Failure, Finished, Place, Plan, Run, Session, Stage};
+use super::state::{Bench, Counts, Failure, Finished, Place, Plan, Progress, Run, Session, Stage};
 use crate::exec::event::{Event, PlannedSession, Stamped};
 
 /// The state of a build, as far as its events tell. Any sequence of events is taken: a journal may be torn.
@@ -148,7 +148,7 @@ impl Board {
             } => {
                 let bench = target.clone();
                 self.stage(*session, Stage::Measuring { bench });
-                self.progress(target, *session, 0, 0, *requests);
+                self.running(target, *session, *requests, None);
             }
             Event::BenchProgress {
                 target,
@@ -156,7 +156,13 @@ impl Board {
                 done,
                 failed,
                 requests,
-            } => self.progress(target, *session, *done, *failed, *requests),
+            } => {
+                let progress = Progress {
+                    done: *done,
+                    failed: *failed,
+                };
+                self.running(target, *session, *requests, Some(progress));
+            }
             Event::BenchPassed { target, session, .. } => {
                 self.measured(target, *session, Bench::Passed);
                 self.healthy(target);
@@ -215,12 +221,8 @@ impl Board {
         }
     }
 
-    fn progress(&mut self, target: &str, session: usize, done: u32, failed: u32, requests: u32) {
-        let running = Bench::Running {
-            done,
-            failed,
-            requests,
-        };
+    fn running(&mut self, target: &str, session: usize, requests: u32, progress: Option<Progress>) {
+        let running = Bench::Running { requests, progress };
         self.set(target, Some(session), running);
     }
 

@@ -20,5 +20,5 @@ pub use phrase::{indices, short_ms};
 pub use plain::Plain;
 pub use pool::{Pool, Running, RunningStage, pools};
 pub use reporter::{Format, Reporter, choose};
-pub use state::{Bench, Counts, Failure, Finished, Place, Plan, Run, Session, Stage};
+pub use state::{Bench, Counts, Failure, Finished, Place, Plan, Progress, Run, Session, Stage};
 pub use terminal::Terminal;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Counts, Place};
+use super::state::Place;
 use crate::config::quantity::Short;
 
 /// Indices with runs of them drawn together: `0-3,6`.
@@ -37,22 +37,6 @@ pub(super) fn place(place: &Place) -> String {
         words.push("simulated".to_owned());
     }
     words.join(", ")
-}
-
-/// `12 done, 1 failed, 2 skipped, 1 running, 5 waiting`: the first and the last always, the others where there are any.
-pub(super) fn counts(counts: &Counts) -> String {
-    let all = [
-        (counts.passed, "done", true),
-        (counts.failed, "failed", false),
-        (counts.skipped, "skipped", false),
-        (counts.running, "running", false),
-        (counts.waiting, "waiting", true),
-    ];
-    all.iter()
-        .filter(|(count, _, always)| *always || *count > 0)
-        .map(|(count, word, _)| format!("{count} {word}"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// A target's name without its kind, its curve apart from its concurrency where it has one:

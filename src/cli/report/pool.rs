@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::board::Board;
-use super::phrase::{counts, curve_and_conc, short_ms};
-use super::state::{Bench, Counts, Session, Stage};
+use super::phrase::{curve_and_conc, short_ms};
+use super::state::{Bench, Counts, Progress, Session, Stage};
 
 /// What happens on one pool.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -25,6 +25,7 @@ pub struct Pool {
 #[serde(rename_all = "kebab-case")]
 pub struct Running {
     pub server: String,
+    #[serde(flatten)]
     pub stage: RunningStage,
     /// The one being measured, or to be measured next, counted from 1.
     pub point: usize,
@@ -42,9 +43,8 @@ pub enum RunningStage {
     Ready,
     Measuring {
         bench: String,
-        done: u32,
-        failed: u32,
         requests: u32,
+        progress: Option<Progress>,
     },
 }
 
@@ -91,19 +91,14 @@ fn running(board: &Board, session: &Session) -> Option<Running> {
         },
         Stage::Ready => RunningStage::Ready,
         Stage::Measuring { bench } => {
-            let (done, failed, requests) = match board.bench(bench) {
-                Some(Bench::Running {
-                    done,
-                    failed,
-                    requests,
-                }) => (done, failed, requests),
-                _ => (0, 0, 0),
+            let (requests, progress) = match board.bench(bench) {
+                Some(Bench::Running { requests, progress }) => (requests, progress),
+                _ => (0, None),
             };
             RunningStage::Measuring {
                 bench: bench.clone(),
-                done,
-                failed,
                 requests,
+                progress,
             }
         }
     };
@@ -127,7 +122,7 @@ impl Pool {
 
     /// `12 done, 5 waiting: dsr1-fp8-h200-sglang/8k1k/tp8 c64 3/8, 120/640 requests`.
     pub fn line(&self, unix_ms: u64) -> String {
-        let mut line = counts(&self.points);
+        let mut line = self.points.to_string();
         for (index, running) in self.running.iter().enumerate() {
             line.push_str(if index == 0 { ": " } else { "; " });
             line.push_str(&running.at(unix_ms).to_string());
@@ -147,17 +142,18 @@ impl Running {
             RunningStage::Ready => write!(f, "{} server ready", curve_and_conc(&self.server).0),
             RunningStage::Measuring {
                 bench,
-                done,
-                failed,
                 requests,
+                progress,
             } => {
                 let (curve, conc) = curve_and_conc(bench);
                 let conc = conc.map(|conc| format!(" {conc}")).unwrap_or_default();
                 write!(f, "{curve}{conc} {}/{}", self.point, self.points)?;
-                write!(f, ", {done}/{requests} requests")?;
-                match failed {
-                    0 => Ok(()),
-                    _ => write!(f, ", {failed} failed"),
+                match progress {
+                    None => write!(f, ", {requests} requests"),
+                    Some(Progress { done, failed: 0 }) => write!(f, ", {done}/{requests} requests"),
+                    Some(Progress { done, failed }) => {
+                        write!(f, ", {done}/{requests} requests, {failed} failed")
+                    }
                 }
             }
         })
@@ -193,7 +189,7 @@ mod tests {
         ");
         insta::assert_snapshot!(lines(8), @"
         cpu | 0 done, 1 waiting: smollm2-q4-cpu-llamacpp/128_32/tp1 server starting, 360ms
-        h200 (simulated) | 0 done, 1 running, 2 waiting: dsr1-fp8-h200-sglang/8k1k/tp8 c4 1/3, 0/640 requests
+        h200 (simulated) | 0 done, 1 running, 2 waiting: dsr1-fp8-h200-sglang/8k1k/tp8 c4 1/3, 640 requests
         ");
         insta::assert_snapshot!(lines(story().len()), @"
         cpu | 0 done, 1 skipped, 0 waiting

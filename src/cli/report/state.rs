@@ -1,5 +1,6 @@
 //! The parts of a build's present state.
 
+use std::fmt;
 use std::ops::AddAssign;
 
 use serde::Serialize;
@@ -69,15 +70,21 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bench {
     Waiting,
-    /// Requests.
     Running {
-        done: u32,
-        failed: u32,
         requests: u32,
+        /// Unknown until it is told, and always in a journal, which keeps no progress.
+        progress: Option<Progress>,
     },
     Passed,
     Failed,
     Skipped,
+}
+
+/// How many of a point's requests have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    pub done: u32,
+    pub failed: u32,
 }
 
 /// Points by state.
@@ -115,6 +122,15 @@ impl Counts {
         self.waiting + self.running + self.settled()
     }
 
+    /// The same once the run is gone: what was running waits for the next one.
+    pub fn at_rest(self) -> Self {
+        Self {
+            waiting: self.waiting + self.running,
+            running: 0,
+            ..self
+        }
+    }
+
     /// Those whose outcome is known.
     pub fn settled(&self) -> usize {
         self.passed + self.failed + self.skipped
@@ -128,6 +144,22 @@ impl Counts {
             Bench::Failed => &mut self.failed,
             Bench::Skipped => &mut self.skipped,
         }
+    }
+}
+
+/// `12 done, 1 failed, 5 waiting`: done and waiting always, the others where there are any.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} done", self.passed)?;
+        let others = [
+            (self.failed, "failed"),
+            (self.skipped, "skipped"),
+            (self.running, "running"),
+        ];
+        for (count, word) in others.iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {word}")?;
+        }
+        write!(f, ", {} waiting", self.waiting)
     }
 }
 
