@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+pub mod log;
 pub mod report;
 pub mod runs;
 pub mod status;
