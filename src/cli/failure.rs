@@ -91,7 +91,11 @@ impl From<SelectError> for Failure {
             SelectError::Sweepfile(diagnostic) => Self::Wrong((*diagnostic).into()),
             SelectError::Unmatched { pattern, near } => {
                 let message = Diagnostic::error(format!("no target matches `{pattern}`"));
-                let near = near.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                let near = near
+                    .iter()
+                    .map(|n| format!("`{n}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 Self::Unmatched(if near.is_empty() {
                     message.help("`sweep ls` lists what there is").help(PATTERN_HELP)
                 } else {
@@ -102,8 +106,7 @@ impl From<SelectError> for Failure {
     }
 }
 
-const PATTERN_HELP: &str =
-    "a pattern is a config key (`dsr1-fp8-*`), an id (`**/c64`), a kind and an id (`bench:*/8k1k/*/c64`), or `!pattern`";
+const PATTERN_HELP: &str = "a pattern is a config key (`dsr1-fp8-*`), an id (`**/c64`), a kind and an id (`bench:*/8k1k/*/c64`), or `!pattern`";
 
 impl From<FsError> for Failure {
     fn from(error: FsError) -> Self {

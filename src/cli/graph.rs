@@ -15,7 +15,7 @@ use crate::graph::export;
   sweep graph smoke --format mermaid    for a fenced block in Markdown
   sweep graph 'dsr1-fp8-*' | dot -Tsvg -o graph.svg
   sweep graph --format json | jq '.targets | length'")]
-pub struct GraphArgs {
+pub(super) struct GraphArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Dot)]
@@ -23,14 +23,14 @@ pub struct GraphArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Graphviz.
     Dot,
     Mermaid,
     Json,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &GraphArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &GraphArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let mut selection = workspace.select(&graph, &args.patterns)?;

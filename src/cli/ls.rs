@@ -19,7 +19,7 @@ use crate::matrix::Point;
   sweep ls '**/c64' '!*-trt'            by id, without some
   sweep ls 'dsr1-*' --kind server       the servers that they need
   sweep ls --format json | jq length")]
-pub struct LsArgs {
+pub(super) struct LsArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
     /// Targets of this kind instead of points.
@@ -30,7 +30,7 @@ pub struct LsArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     Text,
     Json,
 }
@@ -47,13 +47,17 @@ struct Listed<'a> {
     problem: Option<&'a str>,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let graph = workspace.graph();
     let selection = workspace.select(&graph, &args.patterns)?;
     if let Some(kind) = args.kind {
-        let ids: Vec<&TargetId> =
-            selection.targets.iter().map(|n| &graph.dag[*n].id).filter(|id| id.kind == kind).collect();
+        let ids: Vec<&TargetId> = selection
+            .targets
+            .iter()
+            .map(|n| &graph.dag[*n].id)
+            .filter(|id| id.kind == kind)
+            .collect();
         match args.format {
             Format::Json => json(&ids),
             Format::Text => out(&ids.iter().map(|id| format!("{id}\n")).collect::<String>()),
@@ -85,7 +89,11 @@ pub fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure
                 Some(problem) => format!("{}  # {problem}\n", l.id),
             });
             out(&lines.collect::<String>());
-            let servers = selection.targets.iter().filter(|n| graph.dag[**n].id.kind == Kind::Server).count();
+            let servers = selection
+                .targets
+                .iter()
+                .filter(|n| graph.dag[**n].id.kind == Kind::Server)
+                .count();
             eprintln!("{} points, {servers} servers", listed.len());
         }
     }

@@ -1,15 +1,121 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
 pub mod bench;
+mod build;
+mod completions;
+pub mod failure;
+mod graph;
 pub mod guard;
+mod ls;
+mod plan;
+mod print;
+pub mod report;
+mod results;
+pub mod runs;
+mod schema;
+mod show;
 pub mod sim;
+pub mod status;
+mod why;
+mod workspace;
 
 use std::process::ExitCode;
 
+use clap::{CommandFactory, Parser, Subcommand};
+
+use failure::Failure;
+use workspace::{Workspace, WorkspaceArgs};
+
+/// Build LLM inference benchmark sweeps like programs: only what is stale runs.
+///
+/// Master configs compile into a content-hashed graph: image, server, bench, process, collect, summarize. Points whose
+/// resolved server command is equal share a server; finished points survive a crash, a cancel and a new CI job.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sweep",
+    version,
+    after_help = "Examples:
+  sweep build 'dsr1-fp8-*'                         measure what is stale, print the summary
+  sweep plan  'dsr1-*'                             what would run, why, on what, how long
+  sweep why dsr1-fp8-h200-sglang/8k1k/tp8/c64      the reason, input by input
+  sweep results 'dsr1-fp8-*' --format csv          what was measured
+
+Exit codes: 0 all asked for is fresh; 1 some targets failed, the rest was built; 2 what was written is wrong;
+3 the machinery failed (executor, cache, disk); 4 nothing matches; 130, 143 interrupted."
+)]
+struct Cli {
+    #[command(flatten)]
+    workspace: WorkspaceArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::BuildArgs),
+    Plan(plan::PlanArgs),
+    Why(why::WhyArgs),
+    Ls(ls::LsArgs),
+    Show(show::ShowArgs),
+    Graph(graph::GraphArgs),
+    Results(results::ResultsArgs),
+    Status(status::StatusArgs),
+    Schema(schema::SchemaArgs),
+    Bench(bench::BenchArgs),
+    Sim(sim::SimArgs),
+    Completions(completions::CompletionsArgs),
+    /// Keep a server and end it when sweep ends. Started by sweep itself.
+    #[command(hide = true)]
+    Guard,
+}
+
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("guard") => guard::run_guard(),
-        _ => ExitCode::SUCCESS,
+    // A guard starts beside every server and must be up in a few milliseconds.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
+        return guard::run_guard();
+    }
+    let cli = Cli::parse();
+    run(&cli).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    let workspace = &cli.workspace;
+    match &cli.command {
+        Command::Build(args) => build::run(workspace, args),
+        Command::Plan(args) => plan::run(workspace, args),
+        Command::Why(args) => why::run(workspace, args),
+        Command::Ls(args) => ls::run(workspace, args),
+        Command::Show(args) => show::run(workspace, args),
+        Command::Graph(args) => graph::run(workspace, args),
+        Command::Results(args) => results::run(workspace, args),
+        Command::Status(args) => {
+            let cache = Workspace::open(workspace)?.cache;
+            print::out(&status::run(&cache, args).map_err(Failure::machinery)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema(args) => schema::run(args),
+        Command::Bench(args) => bench::run(args).map_err(Failure::machinery),
+        Command::Sim(args) => sim::run(args)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| match error {
+                sim::SimError::Serve(crate::sim::ServeError::Config(_))
+                | sim::SimError::Gpus { .. }
+                | sim::SimError::Curve { .. }
+                | sim::SimError::EmptyCurve => Failure::wrong(error),
+                other => Failure::machinery(other),
+            }),
+        Command::Completions(args) => completions::run(&mut Cli::command(), args),
+        Command::Guard => Ok(guard::run_guard()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -30,26 +30,33 @@ use crate::schedule;
   sweep plan nightly --format json | jq '.configs[].stale'
 
 `sweep build -n` is the same.")]
-pub struct PlanArgs {
+pub(super) struct PlanArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
     let selection = workspace.select(&graph, &args.patterns)?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, &store, Policy::default())?;
+    let plan = Plan::new(
+        &workspace.project,
+        profile,
+        &mut graph,
+        &selection,
+        &store,
+        Policy::default(),
+    )?;
     print(&graph, &selection, &plan, profile, args.format);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a plan.
-pub fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
+pub(super) fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
     let report = Report::of(graph, selection, plan, profile);
     match format {
         Format::Json => json(&report),
@@ -59,7 +66,7 @@ pub fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profil
 
 /// A plan as it is told; durations in milliseconds.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     version: u32,
     sweep: String,
     profile: String,
@@ -124,19 +131,32 @@ struct Blocked {
 
 impl Report {
     fn of(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile) -> Self {
-        let stale_points: BTreeSet<usize> =
-            plan.sessions.iter().flat_map(|session| session.points.iter().copied()).collect();
+        let stale_points: BTreeSet<usize> = plan
+            .sessions
+            .iter()
+            .flat_map(|session| session.points.iter().copied())
+            .collect();
         let (roots, cascades) = causes(graph, plan, plan.states.keys().copied());
         let mut problems = BTreeMap::<String, Vec<String>>::new();
         for point in &selection.broken {
             if let Err(diagnostic) = &graph.chains[*point] {
-                problems.entry(diagnostic.message.clone()).or_default().push(graph.points[*point].id());
+                problems
+                    .entry(diagnostic.message.clone())
+                    .or_default()
+                    .push(graph.points[*point].id());
             }
         }
-        let used: BTreeSet<&String> =
-            plan.sessions.iter().flat_map(|s| &graph.server(s.server).pools).collect();
-        let simulated =
-            used.iter().filter(|name| profile.pools.get(**name).is_some_and(|pool| pool.simulate.is_some()));
+        let used: BTreeSet<&String> = plan
+            .sessions
+            .iter()
+            .flat_map(|s| &graph.server(s.server).pools)
+            .collect();
+        let simulated = used.iter().filter(|name| {
+            profile
+                .pools
+                .get(**name)
+                .is_some_and(|pool| pool.simulate.is_some())
+        });
         Self {
             version: 1,
             sweep: selection.name.clone(),
@@ -158,12 +178,19 @@ impl Report {
     fn text(&self) -> String {
         let mut text = format!("plan of `{}` on profile `{}`", self.sweep, self.profile);
         if !self.simulated_pools.is_empty() {
-            text.push_str(&format!(" (SIMULATED pools: {})", self.simulated_pools.join(", ")));
+            text.push_str(&format!(
+                " (SIMULATED pools: {})",
+                self.simulated_pools.join(", ")
+            ));
         }
         text.push_str("\n\n");
-        let mut rows = vec![["config", "points", "stale", "fresh", "servers", "GPUs", "pool", "GPU time"]
+        let mut rows = vec![
+            [
+                "config", "points", "stale", "fresh", "servers", "GPUs", "pool", "GPU time",
+            ]
             .map(str::to_owned)
-            .to_vec()];
+            .to_vec(),
+        ];
         for config in &self.configs {
             let gpus = match config.gpus {
                 (least, most) if least == most => least.to_string(),
@@ -186,7 +213,12 @@ impl Report {
         }
         text.push_str(&columns(&rows));
         for config in self.configs.iter().filter(|c| c.servers > 1) {
-            text.push_str(&format!("\n{}: {} servers, kept apart by {}", config.config, config.servers, config.apart.join(", ")));
+            text.push_str(&format!(
+                "\n{}: {} servers, kept apart by {}",
+                config.config,
+                config.servers,
+                config.apart.join(", ")
+            ));
         }
         text.push_str(&format!(
             "\n\n{} points: {} stale, {} fresh; {} servers to start\n",
@@ -201,7 +233,11 @@ impl Report {
         }
         text.push_str(&self.estimate_text());
         for (problem, points) in &self.problems {
-            text.push_str(&format!("\ncannot plan {} points ({} the first): {problem}\n", points.len(), points[0]));
+            text.push_str(&format!(
+                "\ncannot plan {} points ({} the first): {problem}\n",
+                points.len(),
+                points[0]
+            ));
         }
         let mut by_reason = BTreeMap::<&str, (usize, usize)>::new();
         for blocked in &self.blocked {
@@ -209,22 +245,40 @@ impl Report {
             *counts = (counts.0 + 1, counts.1 + blocked.points);
         }
         for (reason, (servers, points)) in by_reason {
-            text.push_str(&format!("\ncannot run {servers} servers with {points} points: {reason}\n"));
+            text.push_str(&format!(
+                "\ncannot run {servers} servers with {points} points: {reason}\n"
+            ));
         }
         text
     }
 
     fn estimate_text(&self) -> String {
-        let EstimateReport { sessions, known, wall_ms, critical_path } = &self.estimate;
+        let EstimateReport {
+            sessions,
+            known,
+            wall_ms,
+            critical_path,
+        } = &self.estimate;
         if *sessions == 0 {
             return String::new();
         }
         let Some(wall_ms) = wall_ms else {
-            return format!("\ntime: unknown; {} of {sessions} servers have no earlier record\n", sessions - known);
+            return format!(
+                "\ntime: unknown; {} of {sessions} servers have no earlier record\n",
+                sessions - known
+            );
         };
-        let mut text = format!("\ntime: about {}, from earlier records; the critical path is\n", short(*wall_ms));
+        let mut text = format!(
+            "\ntime: about {}, from earlier records; the critical path is\n",
+            short(*wall_ms)
+        );
         for session in critical_path {
-            text.push_str(&format!("  {} on {}, {}\n", session.server, session.pool, short(session.estimate_ms)));
+            text.push_str(&format!(
+                "  {} on {}, {}\n",
+                session.server,
+                session.pool,
+                short(session.estimate_ms)
+            ));
         }
         text
     }
@@ -259,8 +313,13 @@ fn configs(
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        let gpus = servers.iter().map(|s| graph.server(*s).gpus * graph.server(*s).nodes);
-        let pools: BTreeSet<String> = servers.iter().flat_map(|s| graph.server(*s).pools.clone()).collect();
+        let gpus = servers
+            .iter()
+            .map(|s| graph.server(*s).gpus * graph.server(*s).nodes);
+        let pools: BTreeSet<String> = servers
+            .iter()
+            .flat_map(|s| graph.server(*s).pools.clone())
+            .collect();
         let gpu_time: Option<Duration> = sessions.iter().map(|s| s.estimate.known()).sum();
         let stale = points.iter().filter(|p| stale_points.contains(p)).count();
         ConfigReport {
@@ -270,7 +329,10 @@ fn configs(
             fresh: points.len() - stale,
             servers: sessions.len(),
             apart: apart(graph, &sessions),
-            gpus: (gpus.clone().min().unwrap_or_default(), gpus.max().unwrap_or_default()),
+            gpus: (
+                gpus.clone().min().unwrap_or_default(),
+                gpus.max().unwrap_or_default(),
+            ),
             pools: pools.into_iter().collect(),
             estimate_ms: gpu_time.map(|d| d.as_millis() as u64),
         }
@@ -305,10 +367,18 @@ fn apart(graph: &Graph, sessions: &[&Session]) -> Vec<String> {
 }
 
 fn estimate(graph: &Graph, plan: &Plan, profile: &Profile) -> EstimateReport {
-    let known = plan.sessions.iter().filter(|s| s.estimate.known().is_some()).count();
+    let known = plan
+        .sessions
+        .iter()
+        .filter(|s| s.estimate.known().is_some())
+        .count();
     let runnable = plan.sessions.iter().all(|s| s.blocked.is_none());
-    let mut report =
-        EstimateReport { sessions: plan.sessions.len(), known, wall_ms: None, critical_path: Vec::new() };
+    let mut report = EstimateReport {
+        sessions: plan.sessions.len(),
+        known,
+        wall_ms: None,
+        critical_path: Vec::new(),
+    };
     if known < plan.sessions.len() || !runnable || plan.sessions.is_empty() {
         return report;
     }
@@ -355,19 +425,33 @@ fn short(ms: u64) -> String {
 /// Text in columns; those after the first that hold numbers are aligned to the right.
 fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> =
-        (0..count).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or_default()).collect();
-    let numeric: Vec<bool> =
-        (0..count).map(|i| rows.iter().skip(1).all(|r| r[i].starts_with(|c: char| c.is_ascii_digit()))).collect();
+    let widths: Vec<usize> = (0..count)
+        .map(|i| {
+            rows.iter()
+                .map(|row| row[i].chars().count())
+                .max()
+                .unwrap_or_default()
+        })
+        .collect();
+    let numeric: Vec<bool> = (0..count)
+        .map(|i| {
+            rows.iter()
+                .skip(1)
+                .all(|r| r[i].starts_with(|c: char| c.is_ascii_digit()))
+        })
+        .collect();
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().enumerate().map(|(i, cell)| {
             let pad = " ".repeat(widths[i] - cell.chars().count());
-            if numeric[i] { format!("{pad}{cell}") } else { format!("{cell}{pad}") }
+            if numeric[i] {
+                format!("{pad}{cell}")
+            } else {
+                format!("{cell}{pad}")
+            }
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
 }
-

@@ -22,7 +22,7 @@ use crate::results::{Collection, Look, Nature, csv, markdown, terminal};
 
 Only rows whose every input is as it was when they were measured are printed; how many are left out is said on
 standard error. Tables, CSV and Markdown never mix measured and simulated rows.")]
-pub struct ResultsArgs {
+pub(super) struct ResultsArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -30,28 +30,46 @@ pub struct ResultsArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     Table,
     Json,
     Csv,
     Md,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &ResultsArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &ResultsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
     let selection = workspace.select(&graph, &args.patterns)?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, &store, Policy::default())?;
-    let processes = plan.sweep.as_ref().map(|sweep| sweep.processes.clone()).unwrap_or_default();
+    let plan = Plan::new(
+        &workspace.project,
+        profile,
+        &mut graph,
+        &selection,
+        &store,
+        Policy::default(),
+    )?;
+    let processes = plan
+        .sweep
+        .as_ref()
+        .map(|sweep| sweep.processes.clone())
+        .unwrap_or_default();
     let rows = gather(&store, &graph, &plan.states, &processes, None)?;
-    let stale = processes.iter().filter(|n| plan.states.get(n).is_none_or(State::is_stale)).count();
+    let stale = processes
+        .iter()
+        .filter(|n| plan.states.get(n).is_none_or(State::is_stale))
+        .count();
     let lost = rows.lost.len();
     let collection = Collection::new(rows.rows.into_iter().map(|row| row.collected).collect());
     print(&collection, args.format);
     if stale + lost > 0 {
-        eprintln!("{} rows; {} points have none that is fresh: `sweep plan` says why", collection.rows().len(), stale + lost);
+        eprintln!(
+            "{} rows; {} points have none that is fresh: `sweep plan` says why",
+            collection.rows().len(),
+            stale + lost
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +80,11 @@ fn print(collection: &Collection, format: Format) {
         Format::Table => out(&terminal(collection, look())),
         Format::Csv | Format::Md => {
             let rows = collection.leading();
-            out(&if format == Format::Csv { csv(&rows) } else { markdown(&rows) });
+            out(&if format == Format::Csv {
+                csv(&rows)
+            } else {
+                markdown(&rows)
+            });
             let left_out = collection.rows().len() - rows.len();
             if left_out > 0 {
                 eprintln!("{left_out} simulated rows are left out; `--format json` holds both kinds, marked");
@@ -74,9 +96,16 @@ fn print(collection: &Collection, format: Format) {
 }
 
 /// How standard output wants its tables.
-pub fn look() -> Look {
+pub(super) fn look() -> Look {
     let stdout = std::io::stdout();
     let terminal = stdout.is_terminal();
-    let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col).filter(|c| *c > 0);
-    Look { width: width.filter(|_| terminal), utf8: terminal, colour: wants_color(&stdout) }
+    let width = rustix::termios::tcgetwinsize(&stdout)
+        .ok()
+        .map(|size| size.ws_col)
+        .filter(|c| *c > 0);
+    Look {
+        width: width.filter(|_| terminal),
+        utf8: terminal,
+        colour: wants_color(&stdout),
+    }
 }

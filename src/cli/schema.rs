@@ -22,13 +22,13 @@ use crate::config::sweepfile::Sweepfile;
 
 In an editor with a YAML language server, name the file in a recipe's first line:
   # yaml-language-server: $schema=../../recipe.schema.json")]
-pub struct SchemaArgs {
+pub(super) struct SchemaArgs {
     #[arg(value_enum)]
     pub format: Document,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Document {
+pub(super) enum Document {
     Sweepfile,
     Recipe,
     Launcher,
@@ -60,7 +60,7 @@ impl JsonSchema for Master {
     }
 }
 
-pub fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &SchemaArgs) -> Result<ExitCode, Failure> {
     json(&schema(args.format));
     Ok(ExitCode::SUCCESS)
 }
@@ -74,4 +74,3 @@ fn schema(document: Document) -> Schema {
         Document::Changelog => schemars::schema_for!(Changelog),
     }
 }
-

@@ -19,7 +19,7 @@ use crate::plan::{Judge, Policy, process_inputs};
   sweep show dsr1-fp8-h200-sglang/8k1k/tp8/c64           a point's bench
   sweep show server:dsr1-fp8-h200-sglang/8k1k/tp8/c64    the server that it runs on
   sweep show process:… --format json")]
-pub struct ShowArgs {
+pub(super) struct ShowArgs {
     /// A target's id, or a point's id for its bench.
     pub target: String,
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -50,7 +50,7 @@ struct Last {
     facts: std::collections::BTreeMap<String, String>,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let graph = workspace.graph();
     let store = workspace.store()?;
@@ -64,8 +64,14 @@ pub fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode, Failu
 }
 
 fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<'a>, Failure> {
-    let node = graph.find(id).ok_or_else(|| Failure::machinery(format!("`{id}` is not in the graph")))?;
-    let judge = Judge { graph, store, policy: Policy::default() };
+    let node = graph
+        .find(id)
+        .ok_or_else(|| Failure::machinery(format!("`{id}` is not in the graph")))?;
+    let judge = Judge {
+        graph,
+        store,
+        policy: Policy::default(),
+    };
     let inputs = match &graph.dag[node].spec {
         Spec::Image(server) => Some(server.image_inputs()),
         Spec::Server { server, .. } => Some(server.inputs()),
@@ -120,7 +126,11 @@ fn text(shown: &Shown<'_>) -> String {
     text.push_str(&format!("needed by  {} targets\n", shown.needed_by));
     if let Some(inputs) = &shown.inputs {
         text.push_str("\ninputs\n");
-        let width = inputs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let width = inputs
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
         for (name, input) in inputs.iter() {
             text.push_str(&format!("  {name:width$}  {input}\n"));
         }

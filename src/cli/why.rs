@@ -22,18 +22,21 @@ use crate::plan::{Plan, Policy};
   sweep why server:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json
 
 It works before a build (what would run, and why) and after it (what had changed).")]
-pub struct WhyArgs {
+pub(super) struct WhyArgs {
     /// A target's id, a point's id for its bench, or `collect:SWEEP`.
     pub target: String,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
 
-pub fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let sweep = args.target.strip_prefix("collect:").or_else(|| args.target.strip_prefix("summarize:"));
+    let sweep = args
+        .target
+        .strip_prefix("collect:")
+        .or_else(|| args.target.strip_prefix("summarize:"));
     let (words, target) = match sweep {
         Some(sweep) => (vec![sweep.to_owned()], None),
         None => {
@@ -48,7 +51,14 @@ pub fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode, Failur
     };
     let selection = workspace.select(&graph, &words)?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, &store, Policy::default())?;
+    let plan = Plan::new(
+        &workspace.project,
+        profile,
+        &mut graph,
+        &selection,
+        &store,
+        Policy::default(),
+    )?;
     let node = match &target {
         Some(id) => graph.find(id),
         None => plan.sweep.as_ref().map(|sweep| sweep.collect),
@@ -66,7 +76,11 @@ fn text(answer: &Answer) -> String {
     match answer {
         Answer::Idle { target } => format!("{target} is idle: nothing stale needs it\n"),
         Answer::Fresh { target, made } => fresh_text(target, made),
-        Answer::Stale { target, roots, cascades } => {
+        Answer::Stale {
+            target,
+            roots,
+            cascades,
+        } => {
             let mut text = format!("{target} is stale\n");
             text.push_str(&roots_text(roots));
             if !cascades.is_empty() {
@@ -78,7 +92,7 @@ fn text(answer: &Answer) -> String {
 }
 
 /// Root causes, the widest first, each with the targets that it makes stale by itself.
-pub fn roots_text(roots: &[Root]) -> String {
+pub(super) fn roots_text(roots: &[Root]) -> String {
     let mut text = String::new();
     for root in roots {
         for line in root.reason.lines() {
@@ -87,7 +101,11 @@ pub fn roots_text(roots: &[Root]) -> String {
         match root.targets.as_slice() {
             [one] => text.push_str(&format!("    for {one}\n")),
             several => {
-                text.push_str(&format!("    for {} targets, {} the first\n", several.len(), several[0]));
+                text.push_str(&format!(
+                    "    for {} targets, {} the first\n",
+                    several.len(),
+                    several[0]
+                ));
             }
         }
     }
@@ -95,8 +113,12 @@ pub fn roots_text(roots: &[Root]) -> String {
 }
 
 fn fresh_text(target: &str, made: &Made) -> String {
-    let when = i64::try_from(made.started_unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let when = when.map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
+    let when = i64::try_from(made.started_unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let when = when
+        .map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .unwrap_or_default();
     let mut text = format!("{target} is fresh: run {} on {}, {when}\n", made.run, made.host);
     match &made.changes {
         _ if made.reused => {

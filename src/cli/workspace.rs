@@ -14,7 +14,7 @@ use crate::graph::{Graph, Selection, TargetId, select};
 
 /// Where the project is and on which pools it runs.
 #[derive(Debug, Clone, Args)]
-pub struct WorkspaceArgs {
+pub(super) struct WorkspaceArgs {
     /// Work in this folder instead of the current one.
     #[arg(short = 'C', long = "directory", value_name = "FOLDER", global = true)]
     pub directory: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub struct WorkspaceArgs {
 
 /// A project with the cache folder that belongs to it.
 #[derive(Debug)]
-pub struct Workspace {
+pub(super) struct Workspace {
     pub project: Project,
     pub cache: PathBuf,
     profile: String,
@@ -33,7 +33,7 @@ pub struct Workspace {
 
 impl Workspace {
     /// Reads the project. Warnings are printed.
-    pub fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
+    pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
         let here = match &args.directory {
             Some(directory) => directory.clone(),
             None => std::env::current_dir()
@@ -44,10 +44,14 @@ impl Workspace {
         print_all(&project.warnings.0);
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
         let cache = root.join(&project.sweepfile.cache.dir);
-        Ok(Self { project, cache, profile })
+        Ok(Self {
+            project,
+            cache,
+            profile,
+        })
     }
 
-    pub fn profile(&self) -> (&str, &Profile) {
+    pub(super) fn profile(&self) -> (&str, &Profile) {
         let (name, profile) = self
             .project
             .sweepfile
@@ -58,18 +62,18 @@ impl Workspace {
     }
 
     /// The cache, to read only.
-    pub fn store(&self) -> Result<Store, Failure> {
+    pub(super) fn store(&self) -> Result<Store, Failure> {
         Ok(Store::open_read(&self.cache)?)
     }
 
     /// The graph of the whole project, its inputs' digests taken now.
-    pub fn graph(&self) -> Graph {
+    pub(super) fn graph(&self) -> Graph {
         let mut digests = StatCache::load(&self.cache.join("stat"));
         self.graph_with(&mut |path| digests.digest(path))
     }
 
     /// The same, with digests from the given source.
-    pub fn graph_with(
+    pub(super) fn graph_with(
         &self,
         digest: &mut dyn FnMut(&Path) -> std::io::Result<crate::cache::Digest>,
     ) -> Graph {
@@ -77,12 +81,12 @@ impl Workspace {
     }
 
     /// What the words select.
-    pub fn select(&self, graph: &Graph, words: &[String]) -> Result<Selection, Failure> {
+    pub(super) fn select(&self, graph: &Graph, words: &[String]) -> Result<Selection, Failure> {
         Ok(select(&self.project, graph, words)?)
     }
 
     /// A single target, named by its id or by a point's id.
-    pub fn target(&self, graph: &Graph, word: &str) -> Result<TargetId, Failure> {
+    pub(super) fn target(&self, graph: &Graph, word: &str) -> Result<TargetId, Failure> {
         let (kind, name) = match word.split_once(':') {
             Some((kind, name)) if crate::graph::Kind::named(kind).is_some() => {
                 (crate::graph::Kind::named(kind), name)
@@ -114,8 +118,11 @@ impl Workspace {
     }
 
     /// The folder of a sweep's results.
-    pub fn results(&self, sweep: &str) -> PathBuf {
-        self.project.root.join(&self.project.sweepfile.results).join(sweep)
+    pub(super) fn results(&self, sweep: &str) -> PathBuf {
+        self.project
+            .root
+            .join(&self.project.sweepfile.results)
+            .join(sweep)
     }
 }
 
@@ -126,7 +133,11 @@ fn unknown_target(graph: &Graph, word: &str, name: &str) -> Failure {
     Failure::Unmatched(if near.is_empty() {
         message.help("`sweep ls` lists the points there are")
     } else {
-        let near = near.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        let near = near
+            .iter()
+            .map(|n| format!("`{n}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         message.help(format!("did you mean {near}?"))
     })
 }

@@ -17,7 +17,7 @@ use super::run::Run;
 use super::session::{self, Done, Ending, Job, Step};
 use super::signals::Interrupt;
 use super::view::{self, View};
-use crate::cache::FsError;
+use crate::cache::{FsError, Store};
 use crate::config::sweepfile::Profile;
 use crate::graph::{Graph, Selection, Spec};
 use crate::plan::{Judge, Plan, Policy, Session, State, Sweep};
@@ -249,6 +249,31 @@ fn not_started(run: &Run, job: &Job, reason: &str) -> Done {
         done.endings.insert(step.bench_id.clone(), Ending::Skipped);
     }
     done
+}
+
+/// The outcome where nothing was stale: nothing runs, and the results say that all of them are from the cache.
+pub fn outcome_of_fresh(store: &Store, build: &Build<'_>) -> Result<Outcome, BuildError> {
+    let mut outcome = count(build, &BTreeMap::new());
+    let Some(sweep) = &build.plan.sweep else {
+        return Ok(outcome);
+    };
+    let Rows { rows, lost } = gather(store, build.graph, &build.plan.states, &sweep.processes, None)?;
+    outcome.absent = lost
+        .into_iter()
+        .map(|target| Absent {
+            target,
+            absence: Absence::Missing,
+            reason: "its row is damaged in the cache; the next build makes it again".to_owned(),
+        })
+        .collect();
+    outcome.collection = Collection::new(rows.into_iter().map(|row| row.collected).collect());
+    outcome.view = Some(view::write(
+        &build.results,
+        &sweep.name,
+        &outcome.collection,
+        &outcome.absent,
+    )?);
+    Ok(outcome)
 }
 
 /// Judges the selection again and computes what follows from the measurements.

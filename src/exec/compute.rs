@@ -44,7 +44,12 @@ pub(super) fn process(
 }
 
 /// A point's row from a trace that is in the cache.
-pub(super) fn process_kept(run: &Run, target: &str, point: &Point, trace: Digest) -> Result<Digest, ComputeError> {
+pub(super) fn process_kept(
+    run: &Run,
+    target: &str,
+    point: &Point,
+    trace: Digest,
+) -> Result<Digest, ComputeError> {
     let fetched = run.store().cas().get(&trace)?;
     let bytes = match fetched {
         Fetched::Found(bytes) => bytes,
@@ -54,7 +59,11 @@ pub(super) fn process_kept(run: &Run, target: &str, point: &Point, trace: Digest
 }
 
 /// A sweep's collection: its rows in the order of their targets, without what differs from run to run.
-pub(super) fn collect(run: &Run, target: &str, rows: &[(String, Digest, Row)]) -> Result<Digest, ComputeError> {
+pub(super) fn collect(
+    run: &Run,
+    target: &str,
+    rows: &[(String, Digest, Row)],
+) -> Result<Digest, ComputeError> {
     let began = Began::now();
     let inputs = collect_inputs(rows.iter().map(|(id, digest, _)| (id.as_str(), *digest)));
     let rows: Vec<&Row> = rows.iter().map(|(_, _, row)| row).collect();
@@ -63,7 +72,12 @@ pub(super) fn collect(run: &Run, target: &str, rows: &[(String, Digest, Row)]) -
 }
 
 /// A sweep's summary as this run writes it.
-pub(super) fn summarize(run: &Run, target: &str, collection: Digest, text: &str) -> Result<Digest, ComputeError> {
+pub(super) fn summarize(
+    run: &Run,
+    target: &str,
+    collection: Digest,
+    text: &str,
+) -> Result<Digest, ComputeError> {
     keep(
         run,
         target,

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod http;
 pub mod image;
 mod images;
+pub mod journal;
 mod launch;
 pub mod leftover;
 pub mod log_tail;
