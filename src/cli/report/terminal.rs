@@ -142,8 +142,7 @@ impl Screen {
                 let bar = ProgressBar::no_length().with_style(style(template));
                 self.bars.insert_before(&self.whole, bar)
             });
-            bar.set_prefix(pool.title());
-            bar.set_message(pool.line(unix_ms));
+            show(bar, &pool.title(), pool.line(unix_ms));
         }
         let present = |target: &String| !self.board.images.contains_key(target);
         for (_, bar) in self.images.extract_if(.., |target, _| present(target)) {
@@ -155,20 +154,33 @@ impl Screen {
                 let bar = ProgressBar::no_length().with_style(style("{prefix} {wide_msg}"));
                 self.bars.insert(0, bar)
             });
-            bar.set_prefix(target.clone());
-            bar.set_message(line.clone());
+            show(bar, target, line.clone());
         }
         let counts = self.board.counts();
-        self.whole.set_length(counts.total() as u64);
+        // A bar of nothing would be drawn full.
+        self.whole.set_length(counts.total().max(1) as u64);
         self.whole.set_position(counts.settled() as u64);
         self.whole.set_message(whole(&self.board, unix_ms));
+    }
+}
+
+/// Each change is a drawing: what is the same is left alone.
+fn show(bar: &ProgressBar, prefix: &str, message: String) {
+    if bar.prefix() != prefix {
+        bar.set_prefix(prefix.to_owned());
+    }
+    if bar.message() != message {
+        bar.set_message(message);
     }
 }
 
 /// The line of the whole build: `2/4 points, 1 skipped, 13.0s, about 1m 17s left`.
 fn whole(board: &Board, unix_ms: u64) -> String {
     let counts = board.counts();
-    let mut words = vec![format!("{}/{} points", counts.settled(), counts.total())];
+    let mut words = match board.plan {
+        None => vec!["planning".to_owned()],
+        Some(_) => vec![format!("{}/{} points", counts.settled(), counts.total())],
+    };
     for (count, word) in [(counts.failed, "failed"), (counts.skipped, "skipped")] {
         if count > 0 {
             words.push(format!("{count} {word}"));
@@ -340,6 +352,14 @@ mod tests {
         [ 12.5s] FAIL    server:smollm2-q4-cpu-llamacpp/128_32/tp1/c1: exited with 1; its last lines:
           | no such model
         ");
+    }
+
+    #[test]
+    fn a_build_that_plans_has_an_empty_bar() {
+        let (paper, mut screen) = screen(false);
+        screen.take(&story()[0]);
+        screen.draw(1_000_500);
+        assert_eq!(paper.text(), format!("{} planning, 500ms", "─".repeat(30)));
     }
 
     #[test]
