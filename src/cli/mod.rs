@@ -6,6 +6,7 @@ mod completions;
 pub mod failure;
 mod graph;
 pub mod guard;
+pub mod log;
 mod ls;
 mod plan;
 mod print;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config;
 use failure::Failure;
 use workspace::{Workspace, WorkspaceArgs};
 
@@ -60,6 +62,7 @@ enum Command {
     Graph(graph::GraphArgs),
     Results(results::ResultsArgs),
     Status(status::StatusArgs),
+    Log(log::LogArgs),
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
@@ -94,6 +97,11 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             print::out(&status::run(&cache, args).map_err(Failure::machinery)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Log(args) => {
+            let cache = Workspace::open(workspace)?.cache;
+            log::run(&cache, args, &mut std::io::stdout()).map_err(log_failure)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Schema(args) => schema::run(args),
         Command::Bench(args) => bench::run(args).map_err(Failure::machinery),
         Command::Sim(args) => sim::run(args)
@@ -107,6 +115,16 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             }),
         Command::Completions(args) => completions::run(&mut Cli::command(), args),
         Command::Guard => Ok(guard::run_guard()),
+    }
+}
+
+fn log_failure(error: log::LogError) -> Failure {
+    match error {
+        log::LogError::NoLog { .. } => Failure::wrong(error),
+        log::LogError::Unknown { .. } | log::LogError::NotStarted { .. } => {
+            Failure::Unmatched(config::diagnostic::Diagnostic::error(error.to_string()))
+        }
+        other => Failure::machinery(other),
     }
 }
 

@@ -64,7 +64,7 @@ pub fn served(project: &Project, profile: (&str, &Profile), label: &str) -> Resu
                 found = Some(Served {
                     hardware,
                     pools: vec![name.clone()],
-                })
+                });
             }
             Some(served) if served.hardware == hardware => served.pools.push(name.clone()),
             Some(served) => {
