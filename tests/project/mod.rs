@@ -4,7 +4,7 @@
 //! [`Story`] what its run said in `events.jsonl`. Processes that a test leaves are found by their folders and ended.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 mod files;
 mod folder;
