@@ -374,7 +374,7 @@ exec {} sim --port $PORT --gpu h100 --tp 1 --time-scale 100 --model $MODEL
     );
     project.write("benchmarks/guarded/serve.sh", &script);
     let with = |secret: &str| {
-        let mut command = project.command(&["build", "--format", "json"]);
+        let mut command = project.command(&["build"]);
         command
             .env("SWEEP_TEST_SECRET", secret)
             .env("SWEEP_TEST_UNDECLARED", "x");
