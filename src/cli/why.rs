@@ -9,7 +9,9 @@ use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::graph::Kind;
+use crate::cache::Store;
+use crate::exec::WORDS;
+use crate::graph::{Kind, TargetId};
 use crate::plan::explain::{Answer, Made, Root, explain};
 use crate::plan::reason::change_lines;
 use crate::plan::{Plan, Policy};
@@ -38,7 +40,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         .strip_prefix("collect:")
         .or_else(|| args.target.strip_prefix("summarize:"));
     let (words, target) = match sweep {
-        Some(sweep) => (vec![sweep.to_owned()], None),
+        Some(sweep) => (words_of(&store, sweep), None),
         None => {
             let id = workspace.target(&graph, &args.target)?;
             let words = match id.kind {
@@ -70,6 +72,19 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         Format::Text => out(&text(&answer)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What selects a sweep: its own name, or what was typed when it was collected last.
+fn words_of(store: &Store, sweep: &str) -> Vec<String> {
+    let record = store
+        .records()
+        .latest(&TargetId::new(Kind::Collect, sweep).to_string());
+    let words = record
+        .and_then(|r| r.decode().ok())
+        .and_then(|r| r.facts.get(WORDS).cloned());
+    words
+        .and_then(|w| serde_json::from_str(&w).ok())
+        .unwrap_or_else(|| vec![sweep.to_owned()])
 }
 
 fn text(answer: &Answer) -> String {

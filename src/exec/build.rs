@@ -322,7 +322,7 @@ fn finish(
         .and_then(|r| r.head().outputs().next().map(|(d, _)| d));
     let collection = match known {
         Some(collection) => collection,
-        None => collect(run, &collect_id, &rows)?,
+        None => collect(run, &collect_id, &build.selection.words, &rows)?,
     };
     let summary_known = run
         .store()

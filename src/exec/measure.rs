@@ -9,10 +9,10 @@ use super::event::Event;
 use super::guard::ExitFacts;
 use super::run::Run;
 use super::server::Server;
+use super::session::{Job, Step};
 use super::signals::Interrupt;
 use crate::bench::{BenchError, Cancel, Endpoint, Progress, Trace, Verdict, client, judge};
 use crate::cache::{Digest, FsError, fs};
-use crate::graph::spec::Bench;
 
 /// A trace that may be kept, as it will be.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) enum MeasureError {
     Rejected(Vec<String>),
     #[error(transparent)]
     Client(BenchError),
+    #[error("a simulated engine was started and what answered says that it is none")]
+    NotSimulated,
     #[error("interrupted")]
     Interrupted,
     #[error(transparent)]
@@ -58,14 +60,13 @@ pub(super) const LAST_WORDS: usize = 12;
 /// Runs the bench in `attempt`'s folder. The trace is written there with the verdict whether or not it passes.
 pub(super) async fn measure(
     run: &Run,
-    target: &str,
-    session: usize,
-    bench: &Bench,
+    job: &Job,
+    step: &Step,
     server: &Server,
     attempt: &Path,
 ) -> Result<Measured, MeasureError> {
     let cancel = Cancel::new();
-    let outcome = start_client(run, target, session, bench, server.spec().port, &cancel)?;
+    let outcome = start_client(run, job, step, server.spec().port, &cancel)?;
     tokio::pin!(outcome);
     let exited = server.exited();
     tokio::pin!(exited);
@@ -91,11 +92,14 @@ pub(super) async fn measure(
         Err(BenchError::Cancelled) => return Err(MeasureError::Interrupted),
         Err(error) => return Err(MeasureError::Client(error)),
     };
-    let verdict = judge(&trace, &bench.limits);
+    let verdict = judge(&trace, &step.bench.limits);
+    if job.server.simulated.is_some() && !trace.header.simulated {
+        return Err(MeasureError::NotSimulated);
+    }
     let bytes = trace.encode();
     let digest = Digest::of(&bytes);
     let result = AttemptResult {
-        target,
+        target: &step.bench_id,
         verdict: &verdict,
         trace: digest,
         completed: trace.completed().count(),
@@ -118,20 +122,19 @@ type ClientOutcome = oneshot::Receiver<Result<Trace, BenchError>>;
 /// The client has a thread to itself: what else this program does must not show in its stamps.
 fn start_client(
     run: &Run,
-    target: &str,
-    session: usize,
-    bench: &Bench,
+    job: &Job,
+    step: &Step,
     port: u16,
     cancel: &Cancel,
 ) -> Result<ClientOutcome, MeasureError> {
     let (send, receive) = oneshot::channel();
-    let workload = bench.workload.clone();
+    let workload = step.bench.workload.clone();
     let endpoint = Endpoint {
         host: "127.0.0.1".to_owned(),
         port,
     };
     let cancel = cancel.clone();
-    let progress = progress(run, target.to_owned(), session, workload.prompts);
+    let progress = progress(run, step.bench_id.clone(), job.index, workload.prompts);
     std::thread::Builder::new()
         .name("load client".to_owned())
         .spawn(move || {

@@ -25,3 +25,5 @@ pub mod server;
 mod session;
 pub mod signals;
 mod view;
+
+pub use compute::WORDS;

@@ -142,15 +142,7 @@ impl Session<'_> {
             folder: attempt.folder.clone(),
             requests: step.bench.workload.prompts,
         });
-        let measured = measure(
-            self.run,
-            &step.bench_id,
-            self.job.index,
-            &step.bench,
-            &live.server,
-            &attempt.path,
-        )
-        .await;
+        let measured = measure(self.run, self.job, step, &live.server, &attempt.path).await;
         let start_ms = live.start_ms;
         self.live = Some(Live { used: true, ..live });
         match measured {

@@ -18,6 +18,8 @@ use crate::config::project::Project;
 pub struct Selection {
     /// The sweep's name, or one made of the patterns: the folder of its results.
     pub name: String,
+    /// What was typed.
+    pub words: Vec<String>,
     /// Indices of points of which at least the bench was selected, in the graph's order.
     pub points: BTreeSet<usize>,
     /// Points that match but could not be compiled, with the reason.
@@ -53,6 +55,7 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
     }
     let mut selection = Selection {
         name: name_of(words),
+        words: words.to_vec(),
         ..Selection::default()
     };
     let point_ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
