@@ -1,6 +1,7 @@
 //! The dispatcher: owns the queue and the pools, starts sessions where there is room, and ends the run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,7 +62,11 @@ pub enum BuildError {
 pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Result<Outcome, BuildError> {
     let mut endings = BTreeMap::new();
     let mut servers_started = 0;
-    for done in run_sessions(run, build, maker).await {
+    let sessions = tokio::select! {
+        done = run_sessions(run, build, maker) => done,
+        never = tell_interrupts(run) => match never {},
+    };
+    for done in sessions {
         endings.extend(done.endings);
         servers_started += done.servers_started;
     }
@@ -78,6 +83,33 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
         elapsed_ms: run.elapsed_ms(),
     });
     Ok(outcome)
+}
+
+/// Says each interruption as it comes.
+async fn tell_interrupts(run: &Run) -> Infallible {
+    for (level, now) in [(Interrupt::Graceful, false), (Interrupt::Now, true)] {
+        run.interrupts.reached(level).await;
+        run.say(Event::Interrupted {
+            signal: run.interrupts.signal().unwrap_or_default().to_owned(),
+            now,
+        });
+    }
+    std::future::pending().await
+}
+
+/// How the plan's sessions would follow one another on idle pools, by earlier records; `None` where one is missing or
+/// a session cannot run.
+pub fn foretell(graph: &Graph, plan: &Plan, profile: &Profile) -> Option<schedule::Schedule> {
+    let session = |session: &Session| {
+        let runnable = session.blocked.is_none();
+        Some(schedule::Session {
+            demand: demand(graph, session),
+            priority: session.priority,
+            estimate: session.estimate.known().filter(|_| runnable)?,
+        })
+    };
+    let sessions: Vec<_> = plan.sessions.iter().map(session).collect::<Option<_>>()?;
+    schedule::simulate(&sessions, &pool_specs(profile)).ok()
 }
 
 /// The demand of a session on the profile's pools.
