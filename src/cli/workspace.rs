@@ -34,6 +34,13 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Reads the project. Warnings are printed.
     pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
+        let workspace = Self::open_quietly(args)?;
+        print_all(&workspace.project.warnings.0);
+        Ok(workspace)
+    }
+
+    /// The same once more, its warnings having been printed before.
+    pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
         let here = match &args.directory {
             Some(directory) => directory.clone(),
             None => std::env::current_dir()
@@ -41,7 +48,6 @@ impl Workspace {
         };
         let root = Project::find_root(&here)?;
         let project = Project::load(&root)?;
-        print_all(&project.warnings.0);
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
         let cache = root.join(&project.sweepfile.cache.dir);
         Ok(Self {

@@ -13,4 +13,4 @@ pub mod template;
 
 pub use build::{Chain, Graph, Spec, Target};
 pub use select::{SelectError, Selection, select};
-pub use target::{Kind, TargetId};
+pub use target::{Kind, TargetId, file_name};

@@ -116,6 +116,11 @@ impl Server {
         inputs
     }
 
+    /// Whether the simulated engine stands in for it.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     pub fn key(&self) -> Key {
         self.inputs().key()
     }

@@ -67,7 +67,13 @@ impl Plan {
         let judge = Judge { graph, store, policy };
         let mut states = judge.states(selection)?;
         if let Some(sweep) = &sweep {
-            judge.sweep(sweep.collect, sweep.summarize, &sweep.processes, &mut states)?;
+            judge.sweep(
+                &sweep.name,
+                sweep.collect,
+                sweep.summarize,
+                &sweep.processes,
+                &mut states,
+            )?;
         }
         let priorities = priorities(project);
         let estimates = Estimates::new(store.records());
