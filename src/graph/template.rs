@@ -64,7 +64,10 @@ impl<'a> Templates<'a> {
         let command = match &server.command {
             Some(_) => {
                 let text = self.render("command", &["server", "command"], &names)?;
-                Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+                Some(one_line(&text).map_err(|message| TemplateError {
+                    path: owned(&["server", "command"]),
+                    message,
+                })?)
             }
             None => None,
         };
@@ -124,6 +127,23 @@ impl<'a> Templates<'a> {
         }
     }
 }
+
+/// A command as one line with single blanks between its words, which stay as they are, quoted where they must be.
+fn one_line(command: &str) -> Result<String, String> {
+    let words = shell_words::split(command).map_err(|e| format!("cannot be split into words: {e}"))?;
+    if words.is_empty() {
+        return Err("expands to an empty command".to_owned());
+    }
+    // The port's mark is no variable of a shell and needs no quotes.
+    let quoted = words.iter().map(|word| match word.contains(PORT_MARK) {
+        true => shell_words::quote(&word.replace(PORT_MARK, PORT_STAND_IN)).replace(PORT_STAND_IN, PORT_MARK),
+        false => shell_words::quote(word).into_owned(),
+    });
+    Ok(quoted.collect::<Vec<_>>().join(" "))
+}
+
+/// Letters in the mark's place while words are quoted.
+const PORT_STAND_IN: &str = "SWEEPPORTMARK";
 
 fn owned(path: &[&str]) -> Vec<String> {
     path.iter().map(|part| (*part).to_owned()).collect()
