@@ -15,7 +15,7 @@ use super::plan;
 use super::print::out;
 use super::report::{Format, Reporter, choose};
 use super::results::look;
-use super::workspace::{Workspace, WorkspaceArgs};
+use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
@@ -27,7 +27,6 @@ use crate::exec::leftover::{Leftover, end_leftover};
 use crate::exec::process::{GuardBinary, Owned};
 use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
-use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
 
@@ -92,6 +91,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
             ls::Format::Text
         };
         plan::print(&graph, &selection, &plan, profile, format);
+        refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
     refuse_broken(&graph, &selection)?;
@@ -113,26 +113,6 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         args,
     }
     .run()
-}
-
-/// What the user selected and cannot be planned is wrong before anything starts.
-fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), Failure> {
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    for point in &selection.broken {
-        if let Err(diagnostic) = &graph.chains[*point]
-            && !diagnostics
-                .iter()
-                .any(|known| known.message == diagnostic.message)
-        {
-            diagnostics.push((**diagnostic).clone());
-        }
-    }
-    if diagnostics.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Wrong(crate::config::diagnostic::Diagnostics(
-        diagnostics,
-    )))
 }
 
 /// A pool that cannot run what is stale says so before anything starts.
