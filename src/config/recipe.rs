@@ -254,6 +254,9 @@ fn check_expression(text: &str) -> Result<(), String> {
 /// What is wrong with a template; the file and line that minijinja would add are the template's own, not the recipe's.
 pub fn template_reason(error: &minijinja::Error) -> String {
     match error.detail() {
+        _ if error.kind() == minijinja::ErrorKind::OutOfFuel => {
+            "it takes too many steps; does a loop end?".to_owned()
+        }
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
     }

@@ -159,6 +159,19 @@ impl<'a> Checker<'a> {
         if expected.is_empty() || expected.iter().any(|t| is_a(node, t)) {
             return true;
         }
+        // A number where a duration belongs lacks its unit, not its quotes.
+        let written = self.document.source.slice(node.span).trim_end();
+        if is_number(node)
+            && let Some(format) = format_of(schema)
+            && let Err(wrong) = (format.check)(written)
+        {
+            self.error(
+                format!("`{name}` is not a valid {}", format.name),
+                node.span,
+                wrong,
+            );
+            return false;
+        }
         self.wrong_type(&expected, node, name);
         false
     }
@@ -174,7 +187,7 @@ impl<'a> Checker<'a> {
             Value::Null => format!("`{name}` is empty"),
             _ => format!("`{name}` cannot be {}", node.describe()),
         };
-        let scalar = matches!(node.value, Value::Bool(_) | Value::Int(_) | Value::Float(_));
+        let scalar = is_number(node) || matches!(node.value, Value::Bool(_));
         let written = self.document.source.slice(node.span).trim_end();
         let help = (scalar && expected.contains(&"string") && !written.is_empty())
             .then(|| format!("in quotes it is a string: \"{written}\""));
@@ -258,8 +271,7 @@ impl<'a> Checker<'a> {
             let message = format!("`{name}` holds a NUL character");
             self.error(message, node.span, "expected a text without it".to_owned());
         }
-        let format = schema.get("format").and_then(Json::as_str);
-        if let Some(format) = FORMATS.iter().find(|f| Some(f.name) == format)
+        if let Some(format) = format_of(schema)
             && let Err(wrong) = (format.check)(text)
         {
             self.error(
@@ -299,6 +311,15 @@ fn choices(branch: &Json) -> Option<Vec<&Json>> {
         Some(constant) => Some(vec![constant]),
         None => Some(branch.get("enum")?.as_array()?.iter().collect()),
     }
+}
+
+fn format_of(schema: &Json) -> Option<&'static Format> {
+    let name = schema.get("format").and_then(Json::as_str)?;
+    FORMATS.iter().copied().find(|format| format.name == name)
+}
+
+fn is_number(node: &Node) -> bool {
+    matches!(node.value, Value::Int(_) | Value::Float(_))
 }
 
 fn expected_types(schema: &Json) -> Vec<&str> {

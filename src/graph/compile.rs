@@ -231,19 +231,23 @@ impl<'a> Compiler<'a> {
 
     fn not_simulated(&self, point: &Point, served: &Served, error: &NotSimulated) -> Diagnostic {
         let message = format!("the simulated engine cannot stand in: {error}");
-        match error {
+        let wrong = match error {
             NotSimulated::Config(ConfigError::UnknownGpu { .. }) => {
                 self.wrong_pool(message, &served.pools[0], "gpu", "of this simulated pool")
             }
             _ => self.wrong(point, message),
-        }
+        };
+        wrong.help("leave its points out with `!PATTERN`, or run them on other pools with `--profile NAME`")
     }
 
     fn digest(&mut self, path: &Path) -> Result<Digest, String> {
         if let Some(known) = self.digests.get(path) {
             return known.clone();
         }
-        let digest = (self.digest)(&self.project.root.join(path)).map_err(|e| e.to_string());
+        let digest = (self.digest)(&self.project.root.join(path)).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => e.to_string(),
+        });
         self.digests.insert(path.to_path_buf(), digest.clone());
         digest
     }
@@ -253,13 +257,14 @@ impl<'a> Compiler<'a> {
         let gpus = point.topology.gpus();
         let per_node = hardware.gpus_per_node;
         match point.topology {
-            Topology::Single(_) if gpus > per_node => Err(self.wrong(
-                point,
-                format!(
+            Topology::Single(_) if gpus > per_node => {
+                let message = format!(
                     "a single-node server of {gpus} GPUs does not fit a node of {per_node} (`{}`)",
                     hardware.gpu
-                ),
-            )),
+                );
+                let wrong = self.wrong(point, message);
+                Err(wrong.help("lower the config's `tp`, `pp` or `pcp-size`, or set the pool's `gpus` to what its nodes have"))
+            }
             Topology::Single(_) => Ok((1, gpus)),
             Topology::Multi { .. } => Ok((gpus.div_ceil(per_node), gpus.min(per_node))),
         }
@@ -356,10 +361,24 @@ const SIMULATED_STREAM_INTERVAL: u64 = 16;
 /// Why the simulated engine cannot stand in for a point's engine.
 #[derive(Debug, thiserror::Error)]
 enum NotSimulated {
-    #[error("it knows no precision `{0}`")]
+    #[error("it knows no precision `{0}`, only {known}", known = precisions())]
     Precision(String),
+    #[error("it does not know the model `{0}`, and the name tells no size as `-70B` would")]
+    Model(String),
     #[error(transparent)]
     Config(ConfigError),
+}
+
+fn precisions() -> String {
+    let known = <sim::Precision as clap::ValueEnum>::value_variants().iter();
+    let names = known.filter_map(|precision| {
+        Some(
+            clap::ValueEnum::to_possible_value(precision)?
+                .get_name()
+                .to_owned(),
+        )
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// What `sweep sim` is told in the engine's place; `None` where the engine itself runs.
@@ -387,6 +406,7 @@ fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, No
     };
     match config.resolve() {
         Ok(_) => Ok(Some(config)),
+        Err(ConfigError::UnknownModel(unknown)) => Err(NotSimulated::Model(unknown.name)),
         Err(error) => Err(NotSimulated::Config(error)),
     }
 }

@@ -12,6 +12,7 @@ use super::target::Kind;
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
+use crate::config::yaml::Node;
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -93,12 +94,12 @@ pub fn check_patterns(project: &Project) -> Result<(), Diagnostics> {
             }
         }
     }
-    for text in project.sweepfile.priorities.keys() {
-        if let Err(error) = Pattern::parse(text) {
-            let place = project.place(&["priorities", text]);
+    let priorities = project.document.root.get("priorities");
+    for (key, _) in priorities.into_iter().flat_map(Node::entries) {
+        if let Err(error) = Pattern::parse(&key.name) {
             let wrong = project
                 .document
-                .error(error.to_string(), place, "of this pattern's points");
+                .error(error.to_string(), key.span, "in these priorities");
             diagnostics.push(wrong);
         }
     }

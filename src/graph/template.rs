@@ -1,6 +1,6 @@
 //! A recipe's templates, expanded for a point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
@@ -99,7 +99,7 @@ impl<'a> Templates<'a> {
                 let text = self.render("command", &path, &names)?;
                 let command = text.split_whitespace().collect::<Vec<_>>().join(" ");
                 let words = shell_words::split(&command);
-                let words = words.map_err(|e| TemplateError::new(&path, format!("{e} in `{command}`")))?;
+                let words = words.map_err(|e| TemplateError::new(&path, format!("{e} in the command")))?;
                 if words.is_empty() {
                     return Err(TemplateError::new(&path, "the command is empty"));
                 }
@@ -141,7 +141,7 @@ impl<'a> Templates<'a> {
             let used = used
                 .into_iter()
                 .flat_map(|template| template.undeclared_variables(false));
-            TemplateError::of(path, error, unknown_name(used, names))
+            TemplateError::of(path, error, unknown_name(error, used, names))
         };
         self.environment
             .get_template(template)
@@ -159,7 +159,7 @@ impl<'a> Templates<'a> {
             TemplateError::of(
                 &path,
                 &e,
-                unknown_name(expression.undeclared_variables(false), names),
+                unknown_name(&e, expression.undeclared_variables(false), names),
             )
         })?;
         let number = f64::try_from(value.clone())
@@ -175,13 +175,20 @@ impl<'a> Templates<'a> {
     }
 }
 
-/// The name that a template uses and that does not exist, when that is why it failed.
-fn unknown_name(used: impl IntoIterator<Item = String>, names: &Value) -> Option<UnknownName> {
-    let known: BTreeSet<String> = names.try_iter().ok()?.map(|name| name.to_string()).collect();
-    let unknown: BTreeSet<String> = used.into_iter().filter(|name| !known.contains(name)).collect();
+/// The name that a template uses and that does not exist, when that is why it failed. Functions that a template calls
+/// are among the names it uses.
+fn unknown_name(
+    error: &minijinja::Error,
+    used: impl IntoIterator<Item = String>,
+    names: &Value,
+) -> Option<UnknownName> {
+    let reason = reason(error);
+    let name = used
+        .into_iter()
+        .find(|name| reason.contains(&format!("`{name}` is undefined")))?;
     Some(UnknownName {
-        name: unknown.into_iter().next()?,
-        known: known.into_iter().collect(),
+        name,
+        known: names.try_iter().ok()?.map(|name| name.to_string()).collect(),
     })
 }
 
