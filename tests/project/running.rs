@@ -14,15 +14,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::folder::run_ids;
 use super::story::Story;
 
-/// No test waits longer for anything.
+/// No test waits longer for anything that happens on this machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// How often something is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(2);
 
 /// Looks until there is an answer; panics with `what` when there is none in time.
-pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
+pub(crate) fn wait_until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(LIMIT, what, look)
+}
+
+fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = look() {
             return answer;
@@ -131,8 +135,13 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Ran {
-        let status = wait_until("sweep to end", || self.child.try_wait().unwrap());
+    pub(crate) fn wait(self) -> Ran {
+        self.wait_within(LIMIT)
+    }
+
+    /// Waits for its end longer than for others', as where something is fetched from a network.
+    pub(crate) fn wait_within(mut self, limit: Duration) -> Ran {
+        let status = wait_within(limit, "sweep to end", || self.child.try_wait().unwrap());
         let elapsed = self.began.elapsed();
         let code = status
             .code()

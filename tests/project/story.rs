@@ -58,6 +58,14 @@ impl Story {
         })
     }
 
+    /// Why images could not be made.
+    pub(crate) fn image_failures(&self) -> Vec<&str> {
+        self.targets(|event| match event {
+            Event::ImageFailed { reason, .. } => Some(reason),
+            _ => None,
+        })
+    }
+
     /// Failed benches and why.
     pub(crate) fn failures(&self) -> BTreeMap<&str, &str> {
         let failed = self.0.iter().filter_map(|event| match event {
@@ -84,6 +92,12 @@ impl Story {
             Event::Collected { fresh, cached, .. } => Some((*fresh, *cached)),
             _ => None,
         })
+    }
+
+    /// Signals that were heard.
+    pub(crate) fn interruptions(&self) -> usize {
+        let heard = |event: &&Event| matches!(event, Event::Interrupted { .. });
+        self.0.iter().filter(heard).count()
     }
 
     pub(crate) fn finished(&self) -> bool {
