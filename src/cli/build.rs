@@ -16,7 +16,7 @@ use super::plan;
 use super::print::out;
 use super::report::{Format, Reporter, choose};
 use super::results::look;
-use super::workspace::{Workspace, WorkspaceArgs};
+use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
@@ -97,6 +97,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
             ls::Format::Text
         };
         plan::print(&graph, &selection, &plan, profile, format);
+        refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
     refuse_broken(&graph, &selection)?;
@@ -117,26 +118,6 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     refuse_unrunnable(&workspace, &graph, &plan)?;
     drop(store);
     Attempt { arguments, args }.run()
-}
-
-/// What the user selected and cannot be planned is wrong before anything starts.
-fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), Failure> {
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    for point in &selection.broken {
-        if let Err(diagnostic) = &graph.chains[*point]
-            && !diagnostics
-                .iter()
-                .any(|known| known.message == diagnostic.message)
-        {
-            diagnostics.push((**diagnostic).clone());
-        }
-    }
-    if diagnostics.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Wrong(crate::config::diagnostic::Diagnostics(
-        diagnostics,
-    )))
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
 use super::why::roots_text;
-use super::workspace::{Workspace, WorkspaceArgs};
+use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
@@ -51,6 +51,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         Policy::default(),
     )?;
     print(&graph, &selection, &plan, profile, args.format);
+    refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,9 +9,7 @@ use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::cache::Store;
-use crate::exec::WORDS;
-use crate::graph::{Kind, TargetId};
+use crate::graph::Kind;
 use crate::plan::explain::{Answer, Made, Root, explain};
 use crate::plan::reason::change_lines;
 use crate::plan::{Plan, Policy};
@@ -35,12 +33,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let sweep = args
-        .target
-        .strip_prefix("collect:")
-        .or_else(|| args.target.strip_prefix("summarize:"));
-    let (words, target) = match sweep {
-        Some(sweep) => (words_of(&store, sweep), None),
+    let sweep = Workspace::sweep_words(&store, &args.target);
+    let (words, target) = match &sweep {
+        Some((_, words)) => (words.clone(), None),
         None => {
             let id = workspace.target(&graph, &args.target)?;
             let words = match id.kind {
@@ -61,9 +56,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         &store,
         Policy::default(),
     )?;
-    let node = match &target {
-        Some(id) => graph.find(id),
-        None => plan.sweep.as_ref().map(|sweep| sweep.collect),
+    let node = match (&target, &sweep, &plan.sweep) {
+        (Some(id), ..) => graph.find(id),
+        (None, Some((Kind::Summarize, _)), Some(sweep)) => Some(sweep.summarize),
+        (None, _, sweep) => sweep.as_ref().map(|sweep| sweep.collect),
     };
     let node = node.ok_or_else(|| Failure::machinery(format!("`{}` is not in the graph", args.target)))?;
     let answer = explain(&graph, &plan, &store, node);
@@ -72,19 +68,6 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         Format::Text => out(&text(&answer)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What selects a sweep: its own name, or what was typed when it was collected last.
-fn words_of(store: &Store, sweep: &str) -> Vec<String> {
-    let record = store
-        .records()
-        .latest(&TargetId::new(Kind::Collect, sweep).to_string());
-    let words = record
-        .and_then(|r| r.decode().ok())
-        .and_then(|r| r.facts.get(WORDS).cloned());
-    words
-        .and_then(|w| serde_json::from_str(&w).ok())
-        .unwrap_or_else(|| vec![sweep.to_owned()])
 }
 
 fn text(answer: &Answer) -> String {

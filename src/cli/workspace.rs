@@ -1,5 +1,6 @@
 //! What most commands begin with: the project, its graph under a profile, and the cache.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,10 +8,12 @@ use clap::Args;
 use super::failure::{Failure, print_all};
 use crate::cache::Store;
 use crate::cache::stat::StatCache;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::graph::{Graph, Selection, TargetId, select};
+use crate::exec::WORDS;
+use crate::graph::{Graph, Kind, Selection, TargetId, check_patterns, select};
 
 /// Where the project is and on which pools it runs.
 #[derive(Debug, Clone, Args)]
@@ -41,13 +44,14 @@ impl Workspace {
 
     /// The same once more, its warnings having been printed before.
     pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
-        let here = match &args.directory {
-            Some(directory) => directory.clone(),
-            None => std::env::current_dir()
-                .map_err(|e| Failure::machinery(format!("find the current folder: {e}")))?,
-        };
+        let here = args.directory.as_deref().unwrap_or(Path::new("."));
+        let here = here
+            .canonicalize()
+            .or_else(|_| std::path::absolute(here))
+            .map_err(|e| Failure::machinery(format!("find the folder `{}`: {e}", here.display())))?;
         let root = Project::find_root(&here)?;
         let project = Project::load(&root)?;
+        check_patterns(&project)?;
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
         let cache = root.join(&project.sweepfile.cache.dir);
         Ok(Self {
@@ -91,12 +95,25 @@ impl Workspace {
         Ok(select(&self.project, graph, words)?)
     }
 
+    /// What selects the sweep behind `collect:SWEEP` or `summarize:SWEEP`: its own name, or what was typed when it was
+    /// collected last. Nothing for any other word.
+    pub(super) fn sweep_words(store: &Store, word: &str) -> Option<(Kind, Vec<String>)> {
+        let (kind, sweep) = word.split_once(':')?;
+        let kind = Kind::named(kind).filter(|kind| matches!(kind, Kind::Collect | Kind::Summarize))?;
+        let record = store
+            .records()
+            .latest(&TargetId::new(Kind::Collect, sweep).to_string());
+        let words = record
+            .and_then(|r| r.decode().ok())
+            .and_then(|r| r.facts.get(WORDS).cloned())
+            .and_then(|words| serde_json::from_str(&words).ok());
+        Some((kind, words.unwrap_or_else(|| vec![sweep.to_owned()])))
+    }
+
     /// A single target, named by its id or by a point's id.
     pub(super) fn target(&self, graph: &Graph, word: &str) -> Result<TargetId, Failure> {
         let (kind, name) = match word.split_once(':') {
-            Some((kind, name)) if crate::graph::Kind::named(kind).is_some() => {
-                (crate::graph::Kind::named(kind), name)
-            }
+            Some((kind, name)) if Kind::named(kind).is_some() => (Kind::named(kind), name),
             _ => (None, word),
         };
         if let Some(kind) = kind {
@@ -113,9 +130,9 @@ impl Workspace {
             Ok(chain) => {
                 let node = match kind {
                     // A server is named after the first point that it serves; any of them will do.
-                    Some(crate::graph::Kind::Server) => chain.server,
-                    Some(crate::graph::Kind::Process) => chain.process,
-                    Some(crate::graph::Kind::Image) => chain.image,
+                    Some(Kind::Server) => chain.server,
+                    Some(Kind::Process) => chain.process,
+                    Some(Kind::Image) => chain.image,
                     _ => chain.bench,
                 };
                 Ok(graph.dag[node].id.clone())
@@ -132,9 +149,34 @@ impl Workspace {
     }
 }
 
+/// What is selected and cannot be planned is wrong, before anything starts; each mistake is told once.
+pub(super) fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), Failure> {
+    let mut wrong = Diagnostics::default();
+    let mut told = BTreeSet::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            let places: Vec<_> = diagnostic
+                .places
+                .iter()
+                .map(|p| (&p.source.path, p.span.range().start))
+                .collect();
+            if told.insert((&diagnostic.message, places)) {
+                wrong.push((**diagnostic).clone());
+            }
+        }
+    }
+    Ok(wrong.check(()).map(drop)?)
+}
+
 fn unknown_target(graph: &Graph, word: &str, name: &str) -> Failure {
     let ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
-    let near = crate::config::nearest::nearest_few(name, ids.iter().map(String::as_str), 3);
+    let names = ids.iter().map(String::as_str);
+    // A config key names all its points; its first one is a way in.
+    let of_config = ids.iter().find(|id| id.split('/').next() == Some(name));
+    let near = match of_config {
+        Some(id) => vec![id.as_str()],
+        None => nearest_few(name, names, 3),
+    };
     let message = Diagnostic::error(format!("there is no target `{word}`"));
     Failure::Unmatched(if near.is_empty() {
         message.help("`sweep ls` lists the points there are")

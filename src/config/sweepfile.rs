@@ -125,11 +125,11 @@ pub struct Pool {
     #[schemars(length(min = 1))]
     pub serves: Vec<String>,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub nodes: u32,
     /// GPUs a node. On a pool of kind `cpu`: how many one-wide servers a node takes.
     #[serde(default = "eight")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub gpus: u32,
     /// GPU kind, as `h200` or `mi355x`; `cpu` where the engine runs on the host's cores.
     #[schemars(length(min = 1))]

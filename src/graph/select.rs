@@ -9,9 +9,10 @@ use petgraph::visit::{Dfs, Reversed};
 use super::build::{Graph, Spec};
 use super::pattern::{Pattern, PatternError};
 use super::target::{Kind, file_name};
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
+use crate::config::yaml::Node;
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -43,9 +44,10 @@ pub enum SelectError {
 /// Selects what `words` name: sweeps of the Sweepfile by their exact names, and patterns. No word selects every point.
 pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Selection, SelectError> {
     let mut patterns = Vec::new();
+    let mut seen = BTreeSet::new();
     for word in words {
         if project.sweepfile.sweeps.contains_key(word) {
-            sweep_patterns(project, word, &mut patterns)?;
+            sweep_patterns(project, word, &mut seen, &mut patterns)?;
         } else {
             patterns.push(Pattern::parse(word).map_err(SelectError::Pattern)?);
         }
@@ -82,26 +84,71 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
     Ok(selection)
 }
 
-/// The patterns of a sweep and of those it includes; cycles were refused when the project was read.
-fn sweep_patterns(project: &Project, name: &str, patterns: &mut Vec<Pattern>) -> Result<(), SelectError> {
-    let Some(sweep) = project.sweepfile.sweeps.get(name) else {
-        return Ok(());
-    };
-    for (i, text) in sweep.select.iter().enumerate() {
-        let pattern = Pattern::parse(text).map_err(|e| {
-            let span = project.place(&["sweeps", name, "select", &i.to_string()]);
-            SelectError::Sweepfile(Box::new(project.document.error(
-                e.to_string(),
-                span,
-                "in this sweep",
-            )))
-        })?;
-        patterns.push(pattern);
+/// Checks the patterns of all sweeps and priorities, used or not.
+pub fn check_patterns(project: &Project) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    for name in project.sweepfile.sweeps.keys() {
+        for pattern in own_patterns(project, name) {
+            if let Err(SelectError::Sweepfile(diagnostic)) = pattern {
+                diagnostics.push(*diagnostic);
+            }
+        }
     }
-    sweep
-        .include
-        .iter()
-        .try_for_each(|included| sweep_patterns(project, included, patterns))
+    let priorities = project.document.root.get("priorities");
+    for (key, _) in priorities.into_iter().flat_map(Node::entries) {
+        if let Err(error) = Pattern::parse(&key.name) {
+            let wrong = project
+                .document
+                .error(error.to_string(), key.span, "in these priorities");
+            diagnostics.push(wrong);
+        }
+    }
+    diagnostics.check(()).map(drop)
+}
+
+fn own_patterns<'a>(
+    project: &'a Project,
+    name: &'a str,
+) -> impl Iterator<Item = Result<Pattern, SelectError>> + 'a {
+    let texts = project
+        .sweepfile
+        .sweeps
+        .get(name)
+        .into_iter()
+        .flat_map(|sweep| &sweep.select);
+    texts.enumerate().map(move |(i, text)| {
+        Pattern::parse(text).map_err(|e| {
+            let place = project.place(&["sweeps", name, "select", &i.to_string()]);
+            let label = format!("in sweep `{name}`");
+            SelectError::Sweepfile(Box::new(project.document.error(e.to_string(), place, label)))
+        })
+    })
+}
+
+/// The patterns of a sweep and of those it includes, each sweep once.
+fn sweep_patterns<'a>(
+    project: &'a Project,
+    name: &'a str,
+    seen: &mut BTreeSet<&'a str>,
+    patterns: &mut Vec<Pattern>,
+) -> Result<(), SelectError> {
+    let mut waiting = vec![name];
+    while let Some(name) = waiting.pop() {
+        if !seen.insert(name) {
+            continue;
+        }
+        for pattern in own_patterns(project, name) {
+            patterns.push(pattern?);
+        }
+        let sweep = project.sweepfile.sweeps.get(name);
+        waiting.extend(
+            sweep
+                .into_iter()
+                .flat_map(|sweep| sweep.include.iter().rev())
+                .map(String::as_str),
+        );
+    }
+    Ok(())
 }
 
 /// Adds what one pattern matches; says whether there was anything.
