@@ -13,7 +13,7 @@ use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
-use super::report::{Format, Reporter, choose};
+use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
@@ -28,6 +28,7 @@ use crate::exec::process::{GuardBinary, Owned};
 use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
+use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
 
@@ -41,7 +42,7 @@ use crate::results::terminal;
   sweep build --max-age 7d nightly     measure again what is older than a week
   sweep build nightly --format json    events as JSON lines
 
-The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second one kills.")]
+The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
 pub(super) struct BuildArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
@@ -131,7 +132,7 @@ fn refuse_blocked(plan: &Plan) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::Machinery(
-        Diagnostic::error(format!("{points} points cannot run: {reason}"))
+        Diagnostic::error(format!("{} cannot run: {reason}", counted(points, "point")))
             .help("leave them out with `!PATTERN`, or run on other pools with `--profile NAME`; `sweep plan` lists them"),
     ))
 }
@@ -385,7 +386,8 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         ..
     } = outcome;
     let mut line = format!(
-        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {servers_started} servers started"
+        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {} started",
+        counted(*servers_started, "server")
     );
     if let Some(view) = &outcome.view {
         for path in view.collections.iter().chain([&view.summary]) {
