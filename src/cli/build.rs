@@ -14,7 +14,7 @@ use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
-use super::report::{Format, Reporter, choose};
+use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
@@ -46,7 +46,7 @@ use crate::results::terminal;
   sweep build --max-age 7d nightly     measure again what is older than a week
   sweep build nightly --format json    events as JSON lines
 
-The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second one kills.")]
+The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
 pub(super) struct BuildArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
@@ -139,7 +139,7 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
         }
     }
     let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
-    let said = |(reason, points): (&str, usize)| format!("{points} points cannot run: {reason}");
+    let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
     let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
     if runnable || by_reason.is_empty() {
         let warnings = by_reason
@@ -413,7 +413,8 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         ..
     } = outcome;
     let mut line = format!(
-        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {servers_started} servers started"
+        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {} started",
+        counted(*servers_started, "server")
     );
     if let Some(view) = &outcome.view {
         for path in view.collections.iter().chain([&view.summary]) {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cache::{Inputs, Key, Store};
 use crate::graph::{Graph, Spec, TargetId};
@@ -18,7 +19,7 @@ use crate::plan::{Judge, Plan, Policy, process_inputs};
 #[command(after_help = "Examples:
   sweep show dsr1-fp8-h200-sglang/8k1k/tp8/c64           a point's bench
   sweep show server:dsr1-fp8-h200-sglang/8k1k/tp8/c64    the server that it runs on
-  sweep show collect:nightly                             the rows that a sweep's collection is made of
+  sweep show collect:nightly                             the rows that a sweep collects
   sweep show process:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json")]
 pub(super) struct ShowArgs {
     /// A target's id, a point's id for its bench, or `collect:SWEEP`.
@@ -129,11 +130,13 @@ fn shown<'a>(
         })
     });
     let needs = graph.dag.neighbors_directed(node, petgraph::Direction::Incoming);
+    let mut needs: Vec<_> = needs.map(|n| &graph.dag[n].id).collect();
+    needs.sort();
     Ok(Shown {
         target: &graph.dag[node].id,
         key,
         inputs,
-        needs: needs.map(|n| &graph.dag[n].id).collect(),
+        needs,
         needed_by: graph.dependants(node).len(),
         last,
     })
@@ -148,7 +151,7 @@ fn text(shown: &Shown<'_>) -> String {
     for needed in &shown.needs {
         text.push_str(&format!("needs  {needed}\n"));
     }
-    text.push_str(&format!("needed by  {} targets\n", shown.needed_by));
+    text.push_str(&format!("needed by  {}\n", counted(shown.needed_by, "target")));
     if let Some(inputs) = &shown.inputs {
         text.push_str("\ninputs\n");
         let width = inputs

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::graph::Kind;
 use crate::plan::explain::{Answer, Made, Root, explain};
@@ -18,7 +19,7 @@ use crate::plan::{Plan, Policy};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep why dsr1-fp8-h200-sglang/8k1k/tp8/c64      image: lmsysorg/sglang:v0.5.8 → v0.5.9
-  sweep why collect:nightly                        all causes behind a sweep, roots apart from cascades
+  sweep why collect:nightly                        all causes behind a sweep, apart from cascades
   sweep why server:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json
 
 It works before a build (what would run, and why) and after it (what had changed).")]
@@ -82,7 +83,8 @@ fn text(answer: &Answer) -> String {
             let mut text = format!("{target} is stale\n");
             text.push_str(&roots_text(roots));
             if !cascades.is_empty() {
-                text.push_str(&format!("cascades: {} targets that need these\n", cascades.len()));
+                let cascades = counted(cascades.len(), "target");
+                text.push_str(&format!("cascades: {cascades} that need these\n"));
             }
             text
         }

@@ -14,6 +14,7 @@ use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
 use crate::exec::WORDS;
 use crate::graph::{Graph, Kind, Selection, TargetId, check_patterns, select};
+use crate::matrix::Point;
 
 /// Where the project is and on which pools it runs.
 #[derive(Debug, Clone, Args)]
@@ -123,7 +124,7 @@ impl Workspace {
             }
         }
         let Some(point) = graph.point_named(name) else {
-            return Err(unknown_target(graph, word, name));
+            return Err(self.unknown_target(graph, word, name));
         };
         match &graph.chains[point] {
             Err(diagnostic) => Err((**diagnostic).clone().into()),
@@ -147,6 +148,29 @@ impl Workspace {
             .join(&self.project.sweepfile.results)
             .join(sweep)
     }
+
+    fn unknown_target(&self, graph: &Graph, word: &str, name: &str) -> Failure {
+        let message = Diagnostic::error(format!("there is no target `{word}`"));
+        if self.project.sweepfile.sweeps.contains_key(name) {
+            return Failure::Unmatched(message.help(format!("the sweep is `collect:{name}`")));
+        }
+        let of_image = word.starts_with("image:");
+        let ids: Vec<String> = match of_image {
+            true => graph.ids_of(Kind::Image).map(ToString::to_string).collect(),
+            false => graph.points.iter().map(Point::id).collect(),
+        };
+        let name = if of_image { word } else { name };
+        // A config key names all its points; its first one is a way in.
+        let near = match ids.iter().find(|id| id.split('/').next() == Some(name)) {
+            Some(id) => vec![id.as_str()],
+            None => nearest_few(name, ids.iter().map(String::as_str), 3),
+        };
+        let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+        Failure::Unmatched(match near.is_empty() {
+            true => message.help("`sweep ls` lists the points there are"),
+            false => message.help(format!("did you mean {}?", near.join(", "))),
+        })
+    }
 }
 
 /// What is selected and cannot be planned is wrong, before anything starts; each mistake is told once.
@@ -166,26 +190,4 @@ pub(super) fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), 
         }
     }
     Ok(wrong.check(()).map(drop)?)
-}
-
-fn unknown_target(graph: &Graph, word: &str, name: &str) -> Failure {
-    let ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
-    let names = ids.iter().map(String::as_str);
-    // A config key names all its points; its first one is a way in.
-    let of_config = ids.iter().find(|id| id.split('/').next() == Some(name));
-    let near = match of_config {
-        Some(id) => vec![id.as_str()],
-        None => nearest_few(name, names, 3),
-    };
-    let message = Diagnostic::error(format!("there is no target `{word}`"));
-    Failure::Unmatched(if near.is_empty() {
-        message.help("`sweep ls` lists the points there are")
-    } else {
-        let near = near
-            .iter()
-            .map(|n| format!("`{n}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        message.help(format!("did you mean {near}?"))
-    })
 }
