@@ -21,7 +21,7 @@ use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as r
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::exec::build::{Build, Outcome, build};
-use crate::exec::event::{Event, Stamped};
+use crate::exec::event::{EVENT_VERSION, Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
 use crate::exec::image::{VenvMaker, venv_key};
 use crate::exec::journal::Journal;
@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            return Ok(conclude(&workspace, &outcome, args.format, None));
+            return Ok(conclude_fresh(&workspace, &outcome, args.format));
         }
     }
     refuse_unrunnable(&workspace, &graph, &plan)?;
@@ -194,7 +194,7 @@ impl Attempt<'_> {
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;
-            return Ok(conclude(&workspace, &outcome, self.args.format, None));
+            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
         }
         Live {
             workspace: &workspace,
@@ -380,6 +380,28 @@ fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), sta
         ))]);
     }
     reporter.event(stamped);
+}
+
+/// The end of a build that had nothing to run. There is no run to speak of, yet a reader of events hears the outcome.
+fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> ExitCode {
+    if format == Format::Json {
+        let event = Event::RunFinished {
+            passed: 0,
+            fresh: outcome.fresh,
+            failed: 0,
+            skipped: 0,
+            servers_started: 0,
+            elapsed_ms: 0,
+        };
+        let stamped = Stamped {
+            v: EVENT_VERSION,
+            unix_ms: unix_ms(),
+            event,
+        };
+        let line = serde_json::to_string(&stamped).expect("events have text keys");
+        out(&format!("{line}\n"));
+    }
+    conclude(workspace, outcome, format, None)
 }
 
 /// Prints what came of it and decides the exit code.
