@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, UndefinedBehavior, Value, context, escape_formatter};
 
 use crate::config::master::Worker;
 use crate::config::project::NamedRecipe;
@@ -74,6 +75,11 @@ impl<'a> Templates<'a> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(STEPS));
+        // As commands and environments spell it; minijinja's `True` is Python's.
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Bool => Ok(write!(out, "{}", value.is_true())?),
+            _ => escape_formatter(out, state, value),
+        });
         let server = &recipe.recipe.server;
         let mut add = |name: String, path: &[&str], text: &'a str| {
             environment
@@ -343,7 +349,7 @@ mod tests {
                      {{ dcp_size }} {{ pcp_size }} {{ dp_attn }} {{ [conc, 64] | max }}";
         assert_eq!(
             command(names).unwrap(),
-            "a-fp8 a acme/engine:1 fp8 engine h100 64 16 4 336 none 2 h100 1 1 1 1 False 64"
+            "a-fp8 a acme/engine:1 fp8 engine h100 64 16 4 336 none 2 h100 1 1 1 1 false 64"
         );
     }
 
