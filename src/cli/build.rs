@@ -19,7 +19,7 @@ use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
-use crate::exec::build::{Build, Outcome, build, outcome_of_fresh, planned};
+use crate::exec::build::{Build, Outcome, build, foretell, outcome_of_fresh, planned};
 use crate::exec::event::{Event, Stamped};
 use crate::exec::image::VenvMaker;
 use crate::exec::journal::Journal;
@@ -329,7 +329,7 @@ impl Attempt<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let known: Option<Duration> = work.plan.sessions.iter().map(|s| s.estimate.known()).sum();
+        let foretold = foretell(work.graph, work.plan, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -340,7 +340,7 @@ impl Attempt<'_> {
                 .iter()
                 .map(|s| planned(work.graph, s))
                 .collect(),
-            estimate_ms: known.map(|d| d.as_millis() as u64),
+            estimate_ms: foretold.map(|schedule| schedule.makespan.as_millis() as u64),
         });
     }
 }

@@ -16,11 +16,10 @@ use super::why::roots_text;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
-use crate::exec::build::{demand, pool_specs};
+use crate::exec::build::foretell;
 use crate::graph::{Graph, Selection};
 use crate::plan::explain::{Root, causes};
 use crate::plan::{Plan, Policy, Session, differing_flags};
-use crate::schedule;
 
 /// Show what a build would run, why, on which pools and how long. Nothing is touched.
 #[derive(Debug, Args)]
@@ -387,26 +386,13 @@ fn estimate(graph: &Graph, plan: &Plan, profile: &Profile) -> EstimateReport {
         .iter()
         .filter(|s| s.estimate.known().is_some())
         .count();
-    let runnable = plan.sessions.iter().all(|s| s.blocked.is_none());
     let mut report = EstimateReport {
         sessions: plan.sessions.len(),
         known,
         wall_ms: None,
         critical_path: Vec::new(),
     };
-    if known < plan.sessions.len() || !runnable || plan.sessions.is_empty() {
-        return report;
-    }
-    let sessions: Vec<schedule::Session> = plan
-        .sessions
-        .iter()
-        .map(|s| schedule::Session {
-            demand: demand(graph, s),
-            priority: s.priority,
-            estimate: s.estimate.nominal(),
-        })
-        .collect();
-    if let Ok(schedule) = schedule::simulate(&sessions, &pool_specs(profile)) {
+    if let Some(schedule) = foretell(graph, plan, profile).filter(|_| !plan.sessions.is_empty()) {
         report.wall_ms = Some(schedule.makespan.as_millis() as u64);
         report.critical_path = schedule
             .critical

@@ -71,7 +71,7 @@ impl TryFrom<u32> for FormatVersion {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Cache {
     pub dir: PathBuf,
-    /// Blobs beyond this size are dropped, the oldest first.
+    /// How large the folder may grow. This version drops nothing.
     pub max_size: Size,
 }
 

@@ -96,6 +96,21 @@ async fn tell_interruptions(run: &Run) -> Infallible {
     std::future::pending().await
 }
 
+/// How the plan's sessions would follow one another on idle pools, by earlier records; `None` where one is missing or
+/// a session cannot run.
+pub fn foretell(graph: &Graph, plan: &Plan, profile: &Profile) -> Option<schedule::Schedule> {
+    let session = |session: &Session| {
+        let runnable = session.blocked.is_none();
+        Some(schedule::Session {
+            demand: demand(graph, session),
+            priority: session.priority,
+            estimate: session.estimate.known().filter(|_| runnable)?,
+        })
+    };
+    let sessions: Vec<_> = plan.sessions.iter().map(session).collect::<Option<_>>()?;
+    schedule::simulate(&sessions, &pool_specs(profile)).ok()
+}
+
 /// The demand of a session on the profile's pools.
 pub fn demand(graph: &Graph, session: &Session) -> Demand {
     let server = graph.server(session.server);

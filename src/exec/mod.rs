@@ -1,7 +1,7 @@
 //! Executors, the server's life, attempts, signals and resume.
 //!
-//! [`build`](mod@build) is the dispatcher: it owns the queue and the pools. Each [`session`] owns one server and runs its
-//! points; [`measure`] runs one bench. What happens is said as [`event`]s.
+//! [`build`](mod@build) is the dispatcher: it owns the queue and the pools. Each `session` owns one server and runs its
+//! points; `measure` runs one bench. What happens is said as [`event`]s.
 
 pub mod build;
 mod compute;
