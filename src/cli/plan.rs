@@ -16,7 +16,7 @@ use super::why::roots_text;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
-use crate::exec::build::foretell;
+use crate::exec::foretell::foretell;
 use crate::graph::{Graph, Selection};
 use crate::plan::explain::{Root, causes};
 use crate::plan::{Plan, Policy, Session, differing_flags};

@@ -38,6 +38,13 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Reads the project. Warnings are printed.
     pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
+        let workspace = Self::open_quietly(args)?;
+        print_all(&workspace.project.warnings.0);
+        Ok(workspace)
+    }
+
+    /// The same once more, its warnings having been printed before.
+    pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
         let here = args.directory.as_deref().unwrap_or(Path::new("."));
         let here = here
             .canonicalize()
@@ -46,7 +53,6 @@ impl Workspace {
         let root = Project::find_root(&here)?;
         let project = Project::load(&root)?;
         check_patterns(&project)?;
-        print_all(&project.warnings.0);
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
         let cache = root.join(&project.sweepfile.cache.dir);
         Ok(Self {

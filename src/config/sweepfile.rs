@@ -174,6 +174,15 @@ pub enum Share {
     Gpu,
 }
 
+impl Share {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
 /// How the simulated engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

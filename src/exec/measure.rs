@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
 use super::run::Run;
@@ -14,7 +14,7 @@ use super::server::Server;
 use super::session::{Job, Step};
 use super::signals::Interrupt;
 use crate::bench::{BenchError, Cancel, Endpoint, Progress, RequestError, Trace, Verdict, client, judge};
-use crate::cache::{Digest, FsError, fs};
+use crate::cache::{Digest, FsError};
 
 /// A trace that may be kept, as it will be.
 #[derive(Debug)]
@@ -45,17 +45,6 @@ pub(super) enum MeasureError {
     Lost,
 }
 
-/// What an attempt leaves in its folder: the truth about it, whatever becomes of the process that ran it.
-#[derive(Debug, Serialize)]
-struct AttemptResult<'a> {
-    target: &'a str,
-    verdict: &'a Verdict,
-    trace: Digest,
-    completed: usize,
-    failed: usize,
-    output_tokens: u64,
-}
-
 /// How many of the server's last lines go into a message.
 pub(super) const LAST_WORDS: usize = 12;
 
@@ -80,7 +69,7 @@ fn broke_off(outcome: &Result<Trace, BenchError>) -> bool {
     }
 }
 
-/// Runs the bench in `attempt`'s folder. The trace is written there with the verdict whether or not it passes.
+/// Runs the bench. The trace is written to `attempt` whether or not it passes.
 pub(super) async fn measure(
     run: &Run,
     job: &Job,
@@ -125,17 +114,7 @@ pub(super) async fn measure(
     }
     let bytes = trace.encode();
     let digest = Digest::of(&bytes);
-    let result = AttemptResult {
-        target: &step.bench_id,
-        verdict: &verdict,
-        trace: digest,
-        completed: trace.completed().count(),
-        failed: trace.failed().count(),
-        output_tokens: trace.output_tokens(),
-    };
-    fs::write_atomic(&attempt.join("trace.zst"), &bytes)?;
-    let json = serde_json::to_vec_pretty(&result).expect("an attempt's result is plain data");
-    fs::write_atomic(&attempt.join("result.json"), &json)?;
+    attempt_result::write_trace(attempt, &bytes)?;
     match verdict {
         Verdict::Pass => Ok(Measured { trace, bytes, digest }),
         Verdict::Fail(reasons) => Err(MeasureError::Rejected(

@@ -1,6 +1,6 @@
 //! One point with its recipe and hardware: the server that it needs and what is measured on it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
@@ -209,6 +209,7 @@ impl<'a> Compiler<'a> {
             command,
             script,
             env: expanded.env,
+            deployment: deployment(point),
             files,
             gpus,
             nodes,
@@ -353,6 +354,24 @@ fn seed(base: u64, point: &Point) -> u64 {
     let digest = Digest::of(text.as_bytes());
     // 53 bits, so that every JSON reader keeps it.
     u64::from_le_bytes(digest.0[..8].try_into().expect("eight of 32 bytes")) >> 11
+}
+
+/// What changes a deployment although no command spells it.
+fn deployment(point: &Point) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    if let Some(router) = &point.router {
+        facts.insert("router".to_owned(), format!("{} {}", router.name, router.version));
+    }
+    if let Some(transfer) = &point.kv_p2p_transfer {
+        facts.insert("kv-p2p-transfer".to_owned(), transfer.clone());
+    }
+    if let Topology::Multi { prefill, decode, .. } = &point.topology {
+        for (role, worker) in [("prefill", prefill), ("decode", decode)] {
+            let text = serde_json::to_string(worker).expect("a worker is plain data");
+            facts.insert(role.to_owned(), text);
+        }
+    }
+    facts
 }
 
 /// Tokens that the simulated engine puts in one event, as engines do under load; it bounds what a rehearsal costs.

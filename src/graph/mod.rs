@@ -15,4 +15,4 @@ pub mod template;
 
 pub use build::{Chain, Graph, Spec, Target};
 pub use select::{SelectError, Selection, check_patterns, select};
-pub use target::{Kind, TargetId};
+pub use target::{Kind, TargetId, file_name};

@@ -8,7 +8,7 @@ use petgraph::visit::{Dfs, Reversed};
 
 use super::build::{Graph, Spec};
 use super::pattern::{Pattern, PatternError};
-use super::target::Kind;
+use super::target::{Kind, file_name};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
@@ -288,16 +288,7 @@ pub fn name_of(words: &[String]) -> String {
 }
 
 fn spell(word: &str) -> String {
-    let word = word.replace("**", "all").replace('*', "all").replace('!', "not-");
-    word.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._+@-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    file_name(&word.replace("**", "all").replace('*', "all").replace('!', "not-"))
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct Server {
     /// Whether `command` is a script's path relative to the work folder.
     pub script: bool,
     pub env: BTreeMap<String, String>,
+    /// What a config says of the deployment beside the command: its router, its KV transfer, its roles' hardware.
+    pub deployment: BTreeMap<String, String>,
     /// Files of the recipe that are put into the work folder: name there, path in the project, digest.
     pub files: Vec<RecipeFile>,
     pub hardware: Hardware,
@@ -116,6 +118,11 @@ impl Server {
         inputs
     }
 
+    /// Whether the simulated engine stands in for it.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     pub fn key(&self) -> Key {
         self.inputs().key()
     }
@@ -127,7 +134,12 @@ impl Server {
     }
 
     fn push_image(&self, inputs: &mut Inputs) {
-        inputs.text("image", &self.image_reference);
+        inputs.text(
+            "image",
+            self.image_reference
+                .strip_prefix("docker://")
+                .unwrap_or(&self.image_reference),
+        );
         match &self.image {
             Image::Container(_) => {}
             Image::Pypi { file, digest } => {
@@ -151,6 +163,9 @@ impl Server {
         for (name, value) in &self.env {
             inputs.text(format!("server env {name}"), value);
         }
+        for (name, value) in &self.deployment {
+            inputs.text(format!("deployment {name}"), value);
+        }
         for file in &self.files {
             inputs.file(
                 format!("server file {}", file.name),
@@ -167,7 +182,7 @@ impl Server {
                 self.gpus, hardware.gpus_per_node, self.nodes
             ),
         );
-        inputs.text("hardware share", format!("{:?}", hardware.share).to_lowercase());
+        inputs.text("hardware share", hardware.share.name());
         for (name, value) in &hardware.facts {
             inputs.text(format!("hardware fact {name}"), value);
         }
@@ -264,12 +279,15 @@ mod tests {
         )
     }
 
+    /// What is changed, and how.
+    type Change<T> = (&'static str, fn(&mut T));
+
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
     const OF_SERVERS: [ServerChange; 15] = [
         ("image reference", true, |s| {
-            s.image_reference = "acme/engine:2".to_owned()
+            s.image_reference = "acme/engine:2".to_owned();
         }),
         ("requirements' bytes", true, |s| {
             s.image = Image::Pypi {
@@ -281,13 +299,13 @@ mod tests {
         ("command", false, |s| s.command.push_str(" --x")),
         ("a script in the place of a command", false, |s| s.script = true),
         ("a variable's value", false, |s| {
-            *s.env.get_mut("LIMIT").unwrap() = "9".to_owned()
+            *s.env.get_mut("LIMIT").unwrap() = "9".to_owned();
         }),
         ("another variable", false, |s| {
-            drop(s.env.insert("X".to_owned(), String::new()))
+            drop(s.env.insert("X".to_owned(), String::new()));
         }),
         ("a file's bytes", false, |s| {
-            s.files[0].digest = Digest::of(b"other")
+            s.files[0].digest = Digest::of(b"other");
         }),
         ("GPU kind", false, |s| s.hardware.gpu = "h200".to_owned()),
         ("GPUs", false, |s| s.gpus = 4),
@@ -295,7 +313,7 @@ mod tests {
         ("GPUs a node", false, |s| s.hardware.gpus_per_node = 4),
         ("shared nodes", false, |s| s.hardware.share = Share::Gpu),
         ("facts", false, |s| {
-            drop(s.hardware.facts.insert("driver".to_owned(), "1".to_owned()))
+            drop(s.hardware.facts.insert("driver".to_owned(), "1".to_owned()));
         }),
         ("the launcher's variables", false, |s| {
             s.hardware.env.insert("NET".to_owned(), "eth1".to_owned());
@@ -323,7 +341,7 @@ mod tests {
     #[test]
     fn how_a_server_is_handled_and_where_changes_no_key() {
         let (before, bench) = first();
-        let handled: [(&str, fn(&mut Server)); 8] = [
+        let handled: [Change<Server>; 8] = [
             ("port", |s| s.handling.port = Some(8000)),
             ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
             ("patience", |s| s.handling.ready_within = Duration::from_secs(1)),
@@ -344,7 +362,7 @@ mod tests {
     #[test]
     fn every_input_of_a_bench_changes_its_key_and_no_server_s() {
         let (server, before) = first();
-        let changes: [(&str, fn(&mut Bench)); 14] = [
+        let changes: [Change<Bench>; 14] = [
             ("prompts", |b| b.workload.prompts += 1),
             ("warm-up", |b| b.workload.warmup += 1),
             ("seed", |b| b.workload.seed += 1),
@@ -354,7 +372,7 @@ mod tests {
             ("token ids", |b| b.workload.vocab.1 += 1),
             ("ignore-eos", |b| b.workload.ignore_eos = false),
             ("body", |b| {
-                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()))
+                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()));
             }),
             ("patience", |b| b.workload.request_timeout_s = 1),
             ("isolation", |b| b.isolation.push('x')),
@@ -434,7 +452,7 @@ mod tests {
                 .unwrap_err()
                 .contains("there is `builtin:sim`")
         );
-        assert!(matches!(read("pypi:r.txt"), Ok(Image::Pypi { file, .. }) if file == PathBuf::from("r.txt")));
+        assert!(matches!(read("pypi:r.txt"), Ok(Image::Pypi { file, .. }) if file.as_os_str() == "r.txt"));
         let missing = Image::parse("pypi:r.txt", |_| Err(std::io::Error::other("gone")));
         assert_eq!(missing.unwrap_err(), "could not read `r.txt`: gone");
     }

@@ -103,13 +103,7 @@ impl<'a> Templates<'a> {
             Some(_) => {
                 let path = ["server", "command"];
                 let text = self.render("command", &path, &names)?;
-                let command = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                let words = shell_words::split(&command);
-                let words = words.map_err(|e| TemplateError::new(&path, format!("{e} in the command")))?;
-                if words.first().is_none_or(String::is_empty) {
-                    return Err(TemplateError::new(&path, "the command is empty"));
-                }
-                Some(command)
+                Some(one_line(&text).map_err(|message| TemplateError::new(&path, message))?)
             }
             None => None,
         };
@@ -180,6 +174,23 @@ impl<'a> Templates<'a> {
         }
     }
 }
+
+/// A command as one line with single blanks between its words, which stay as they are, quoted where they must be.
+fn one_line(command: &str) -> Result<String, String> {
+    let words = shell_words::split(command).map_err(|e| format!("{e} in the command"))?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err("the command is empty".to_owned());
+    }
+    // The port's mark is no variable of a shell and needs no quotes.
+    let quoted = words.iter().map(|word| match word.contains(PORT_MARK) {
+        true => shell_words::quote(&word.replace(PORT_MARK, PORT_STAND_IN)).replace(PORT_STAND_IN, PORT_MARK),
+        false => shell_words::quote(word).into_owned(),
+    });
+    Ok(quoted.collect::<Vec<_>>().join(" "))
+}
+
+/// Letters in the mark's place while words are quoted.
+const PORT_STAND_IN: &str = "SWEEPPORTMARK";
 
 /// The name that a template uses and that does not exist, when that is why it failed. Functions that a template calls
 /// are among the names it uses.

@@ -68,7 +68,13 @@ impl Plan {
         let judge = Judge { graph, store, policy };
         let mut states = judge.states(selection)?;
         if let Some(sweep) = &sweep {
-            judge.sweep(sweep.collect, sweep.summarize, &sweep.processes, &mut states)?;
+            judge.sweep(
+                &sweep.name,
+                sweep.collect,
+                sweep.summarize,
+                &sweep.processes,
+                &mut states,
+            )?;
         }
         let priorities = priorities(project);
         let estimates = Estimates::new(store.records());
@@ -97,7 +103,7 @@ impl Plan {
         let sweep = self.sweep.as_ref()?;
         let output = |node: &NodeIndex| self.states.get(node)?.output();
         if kind == Kind::Summarize {
-            return output(&sweep.collect).map(summarize_inputs);
+            return output(&sweep.collect).map(|content| summarize_inputs(&sweep.name, content));
         }
         let rows: Option<Vec<_>> = sweep
             .processes
