@@ -349,7 +349,7 @@ mod tests {
                 "serve   {{ model }}\n    --port {{ port }} {% if tp > 8 %} --wide {% endif %} --tp={{ tp }}"
             )
             .unwrap(),
-            "serve meta-llama/Llama-3.1-8B-Instruct --port $PORT --tp=2"
+            "serve meta-llama/Llama-3.1-8B-Instruct --port $PORT '--tp=2'"
         );
     }
 
