@@ -6,6 +6,7 @@ mod completions;
 pub mod failure;
 mod graph;
 pub mod guard;
+mod inferencex;
 pub mod log;
 mod ls;
 mod plan;
@@ -66,6 +67,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
+    Inferencex(inferencex::InferencexArgs),
     Completions(completions::CompletionsArgs),
     /// Keep a server and end it when sweep ends. Started by sweep itself.
     #[command(hide = true)]
@@ -113,6 +115,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
                 | sim::SimError::EmptyCurve => Failure::wrong(error),
                 other => Failure::machinery(other),
             }),
+        Command::Inferencex(args) => inferencex::run(args),
         Command::Completions(args) => completions::run(&mut Cli::command(), args),
         Command::Guard => Ok(guard::run_guard()),
     }
