@@ -1,5 +1,6 @@
 //! `sweep inferencex`: InferenceX's own tools, with their flags and their output.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,10 +8,11 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::failure::{Failure, print_all};
 use super::print::out;
+use super::workspace::{Workspace, WorkspaceArgs};
 use crate::config::diagnostic::Diagnostics;
 use crate::inferencex::{
-    self, ChangelogSweep, Dict, Evals, Filters, FullSweep, Layout, Masters, PyValue, Runners, TestConfig,
-    dumps,
+    self, ChangelogSweep, Dict, EvalOrder, Evals, Filters, FullSweep, Layout, Masters, Occasion, Policy,
+    PriorityError, PyValue, Runners, TestConfig, dumps,
 };
 
 /// InferenceX's own tools, drop-in: the same flags, files and output.
@@ -36,6 +38,11 @@ enum Tool {
     TestConfig(TestConfigArgs),
     ProcessChangelog(ProcessChangelogArgs),
     ValidateChangelog(ValidateChangelogArgs),
+    CiPriority(CiPriorityArgs),
+    ProcessResult(ProcessResultArgs),
+    CollectResults(CollectResultsArgs),
+    CollectEvals(CollectEvalsArgs),
+    SuccessRate(SuccessRateArgs),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -171,12 +178,75 @@ struct ValidateChangelogArgs {
     changelog_file: PathBuf,
 }
 
-pub(super) fn run(args: &InferencexArgs) -> Result<ExitCode, Failure> {
+/// Print a matrix with a priority and a queue token for each job.
+#[derive(Debug, Args)]
+#[command(
+    infer_long_args = true,
+    args_override_self = true,
+    allow_negative_numbers = true
+)]
+struct CiPriorityArgs {
+    #[arg(long, value_name = "FILE", default_value = "configs/ci-priority.yaml")]
+    policy: PathBuf,
+    /// Such as `push`.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    event_name: String,
+    /// The pull request's labels, a JSON array.
+    #[arg(long, default_value = "[]", value_name = "JSON")]
+    labels_json: String,
+    #[arg(long, default_value = "local", value_name = "TEXT")]
+    queue_namespace: String,
+    #[arg(long, value_parser = python_int, value_name = "N")]
+    pr_number: Option<i64>,
+    /// The facts that a classifier found, a JSON array.
+    #[arg(long, default_value = "", value_name = "JSON")]
+    criteria_json: String,
+    /// The matrix; standard input without this.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+}
+
+/// Make the aggregate row of `<RESULT_FILENAME>.json`, as the job's environment describes it.
+#[derive(Debug, Args)]
+struct ProcessResultArgs {}
+
+/// Put all JSON files below a folder into `agg_<NAME>.json`.
+#[derive(Debug, Args)]
+struct CollectResultsArgs {
+    #[arg(value_name = "DIR")]
+    results: PathBuf,
+    name: String,
+}
+
+/// Put all lm-eval results below a folder into `agg_eval_<NAME>.json` and print their tables.
+#[derive(Debug, Args)]
+struct CollectEvalsArgs {
+    #[arg(value_name = "DIR")]
+    results: PathBuf,
+    name: String,
+    /// `model_prefix` or `hw`.
+    #[arg(default_value = "model_prefix")]
+    sort_by: String,
+}
+
+/// Write `<NAME>.json` with how often benchmarks succeeded on each runner label, from this project's records.
+#[derive(Debug, Args)]
+struct SuccessRateArgs {
+    #[arg(default_value = "run_stats")]
+    name: String,
+}
+
+pub(super) fn run(workspace: &WorkspaceArgs, args: &InferencexArgs) -> Result<ExitCode, Failure> {
     match &args.tool {
         Tool::FullSweep(args) => full_sweep(args),
         Tool::TestConfig(args) => test_config(args),
         Tool::ProcessChangelog(args) => process_changelog(args),
         Tool::ValidateChangelog(args) => Ok(validate_changelog(args)),
+        Tool::CiPriority(args) => ci_priority(args),
+        Tool::ProcessResult(_) => process_result(),
+        Tool::CollectResults(args) => collect_results(args),
+        Tool::CollectEvals(args) => collect_evals(args),
+        Tool::SuccessRate(args) => success_rate(workspace, args),
     }
 }
 
@@ -246,6 +316,85 @@ fn validate_changelog(args: &ValidateChangelogArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ci_priority(args: &CiPriorityArgs) -> Result<ExitCode, Failure> {
+    let occasion = Occasion {
+        event_name: args.event_name.clone(),
+        labels: inferencex::strings("--labels-json", &args.labels_json)
+            .map_err(priority_failure)?
+            .unwrap_or_default(),
+        queue_namespace: args.queue_namespace.clone(),
+        pr_number: args.pr_number,
+        criteria: inferencex::strings("--criteria-json", &args.criteria_json).map_err(priority_failure)?,
+    };
+    let policy = Policy::read(&args.policy).map_err(priority_failure)?;
+    let (name, text) = match &args.input {
+        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
+        None => (
+            "standard input".to_owned(),
+            std::io::read_to_string(std::io::stdin()),
+        ),
+    };
+    let text = text.map_err(|error| Failure::wrong(format!("could not read {name}: {error}")))?;
+    let matrix = inferencex::read_matrix(&name, &text)?;
+    let annotated = policy.annotate(&matrix, &occasion).map_err(priority_failure)?;
+    out(&(dumps(&annotated, Layout::Compact) + "\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn priority_failure(error: PriorityError) -> Failure {
+    match error {
+        PriorityError::Unreadable(diagnostics) => diagnostics.into(),
+        other => Failure::wrong(other),
+    }
+}
+
+fn process_result() -> Result<ExitCode, Failure> {
+    let env = |name: &str| std::env::var(name).ok();
+    let zone = inferencex::local_time_zone(env("TZ").as_deref());
+    let processed = inferencex::process_result(Path::new(""), &env, &zone).map_err(Failure::wrong)?;
+    for note in &processed.notes {
+        eprintln!("{note}");
+    }
+    out(&(processed.row + "\n"));
+    Ok(if processed.lacks_power {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn collect_results(args: &CollectResultsArgs) -> Result<ExitCode, Failure> {
+    inferencex::collect_results(Path::new(""), &args.results, &args.name).map_err(Failure::wrong)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn collect_evals(args: &CollectEvalsArgs) -> Result<ExitCode, Failure> {
+    let order = match args.sort_by.as_str() {
+        "hw" => EvalOrder::Hardware,
+        _ => EvalOrder::ModelPrefix,
+    };
+    let tables = inferencex::collect_evals(Path::new(""), &args.results, &args.name, order);
+    out(&tables.map_err(Failure::wrong)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn success_rate(workspace: &WorkspaceArgs, args: &SuccessRateArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::open(workspace)?;
+    let graph = workspace.graph();
+    let runners: HashMap<String, &str> = graph
+        .points
+        .iter()
+        .map(|point| (point.id(), point.runner.as_str()))
+        .collect();
+    let runner_of = |id: &str| runners.get(id).map(|runner| (*runner).to_owned());
+    let rates = inferencex::success_rates(&workspace.store()?, &runner_of);
+    let text = dumps(&inferencex::run_stats(&rates), Layout::Indented);
+    let path = format!("{}.json", args.name);
+    std::fs::write(&path, text)
+        .map_err(|error| Failure::machinery(format!("could not write {path}: {error}")))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_rows(rows: Vec<Dict>) {

@@ -115,7 +115,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
                 | sim::SimError::EmptyCurve => Failure::wrong(error),
                 other => Failure::machinery(other),
             }),
-        Command::Inferencex(args) => inferencex::run(args),
+        Command::Inferencex(args) => inferencex::run(workspace, args),
         Command::Completions(args) => completions::run(&mut Cli::command(), args),
         Command::Guard => Ok(guard::run_guard()),
     }

@@ -6,8 +6,9 @@ use std::fmt;
 use super::python_json::float_repr;
 
 /// A value of PyYAML's safe loader or of Python's `json`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum PyValue {
+    #[default]
     None,
     Bool(bool),
     Int(i64),
