@@ -1,10 +1,12 @@
 //! `sweep inferencex`: InferenceX's own tools, with their flags and their output.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::failure::{Failure, print_all};
 use super::print::out;
@@ -30,6 +32,19 @@ Run them where the Python tools ran: paths are relative to the current folder."
 pub(super) struct InferencexArgs {
     #[command(subcommand)]
     tool: Tool,
+}
+
+// The same, without the flags that every other command of sweep has: an abbreviation that is unambiguous to the Python
+// tool is so here.
+#[derive(Debug, Parser)]
+#[command(
+    bin_name = "sweep inferencex",
+    about = "InferenceX's own tools, drop-in: the same flags, files and output",
+    infer_long_args = true
+)]
+struct StandAlone {
+    #[command(flatten)]
+    args: InferencexArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,6 +249,38 @@ struct CollectEvalsArgs {
 struct SuccessRateArgs {
     #[arg(default_value = "run_stats")]
     name: String,
+}
+
+/// Runs what stands behind `sweep inferencex`.
+pub(super) fn main(words: &[OsString]) -> ExitCode {
+    match StandAlone::try_parse_from(words) {
+        Ok(stand_alone) => {
+            let here = WorkspaceArgs {
+                directory: None,
+                profile: None,
+            };
+            run(&here, &stand_alone.args).unwrap_or_else(|failure| failure.report())
+        }
+        Err(error) => match ambiguous(words).filter(|_| error.kind() == ErrorKind::UnknownArgument) {
+            Some(message) => Failure::wrong(message).report(),
+            None => error.exit(),
+        },
+    }
+}
+
+/// Which flags an abbreviation could stand for, where it is several.
+fn ambiguous(words: &[OsString]) -> Option<String> {
+    let command = StandAlone::command();
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let tool = words.iter().find_map(|word| command.find_subcommand(word))?;
+    let flags = words.iter().filter_map(|word| word.strip_prefix("--"));
+    flags.filter(|flag| !flag.is_empty()).find_map(|flag| {
+        let flag = flag.split('=').next().unwrap_or(flag);
+        let longs = tool.get_arguments().filter_map(clap::Arg::get_long);
+        let fits: Vec<_> = longs.filter(|long| long.starts_with(flag)).collect();
+        let is_ambiguous = fits.len() > 1 && !fits.contains(&flag);
+        is_ambiguous.then(|| format!("ambiguous option: --{flag} could match --{}", fits.join(", --")))
+    })
 }
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &InferencexArgs) -> Result<ExitCode, Failure> {

@@ -80,6 +80,10 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
         return guard::run_guard();
     }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "inferencex") {
+        return inferencex::main(&words);
+    }
     let cli = Cli::parse();
     run(&cli).unwrap_or_else(|failure| failure.report())
 }

@@ -11,7 +11,7 @@ use super::append_only::{self, Base};
 use super::changelog_entry::{Entry, SCENARIO_TYPES};
 use super::evals::Evals;
 use super::expand::{Filters, TestConfig, test_config};
-use super::git::{Git, GitError};
+use super::git::Git;
 use super::input::{Masters, read_masters};
 use super::model_dump::dump;
 use super::python_json::{Layout, dumps};
@@ -45,7 +45,7 @@ pub fn process(root: &Path, sweep: &ChangelogSweep, notes: &mut Diagnostics) -> 
     let git = Git(root);
     let diff = git
         .diff(&sweep.base_ref, &sweep.head_ref, &sweep.changelog)
-        .map_err(told)?;
+        .map_err(|error| Diagnostic::error(error.to_string()))?;
     let added = added_lines(&diff, &sweep.changelog)?;
     let entries = Entry::read_all(&sweep.changelog, added)?;
     let has_append_only = entries.iter().any(|entry| entry.append_only);
@@ -342,10 +342,6 @@ impl Buckets {
             .map(|(bucket, rows)| (bucket, PyValue::List(rows)))
             .collect()
     }
-}
-
-pub(super) fn told(error: GitError) -> Diagnostic {
-    Diagnostic::error(error.to_string())
 }
 
 #[cfg(test)]

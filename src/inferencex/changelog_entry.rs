@@ -113,8 +113,8 @@ impl Entry {
 
 fn violations(entry: &PyValue) -> Vec<Violation> {
     const FIELDS: &[Field] = &[
-        Field("config-keys", Need::Required, |c, v| strings(c, v)),
-        Field("description", Need::Required, |c, v| strings(c, v)),
+        Field("config-keys", Need::Required, strings),
+        Field("description", Need::Required, strings),
         Field("pr-link", Need::Required, Checker::string),
         Field("evals-only", Need::Defaulted, Checker::bool),
         Field("all-evals", Need::Defaulted, Checker::bool),

@@ -270,20 +270,16 @@ fn row(meta: &Dict, task: &Task) -> Dict {
     row.set("em_flexible_se", &task.flexible.error);
     row.set("n_eff", &task.samples);
     row.set("source", task.source.as_str());
-    let (score, name, error) = if !task.strict.value.is_none() {
-        (&task.strict.value, PyValue::from("em_strict"), &task.strict.error)
+    let (score, name) = if !task.strict.value.is_none() {
+        (task.strict.clone(), PyValue::from("em_strict"))
     } else if !task.accuracy.value.is_none() {
-        (
-            &task.accuracy.value,
-            PyValue::from("accuracy"),
-            &task.accuracy.error,
-        )
+        (task.accuracy.clone(), PyValue::from("accuracy"))
     } else {
-        (&task.strict.value, PyValue::None, &task.accuracy.value)
+        (Measured::default(), PyValue::None)
     };
-    row.set("score", score);
+    row.set("score", score.value);
     row.set("score_name", name);
-    row.set("score_se", error);
+    row.set("score_se", score.error);
     row
 }
 

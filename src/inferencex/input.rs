@@ -40,7 +40,7 @@ impl Masters {
         let mut wrong = Diagnostics::default();
         for source in sources {
             match pyyaml::load(source, notes) {
-                Ok((document, PyValue::Dict(entries))) => masters.merge(&document, &entries, &mut wrong),
+                Ok((document, PyValue::Dict(entries))) => masters.merge(&document, entries, &mut wrong),
                 Ok(_) => wrong.push(Diagnostic::error(format!(
                     "Config file '{}' must contain a dictionary",
                     source.path.display()
@@ -51,7 +51,7 @@ impl Masters {
         wrong.check(masters).map(|(masters, _)| masters)
     }
 
-    fn merge(&mut self, document: &Document, entries: &Dict, wrong: &mut Diagnostics) {
+    fn merge(&mut self, document: &Document, entries: Dict, wrong: &mut Diagnostics) {
         let source = &document.source;
         let mut twice: Vec<&str> = entries
             .iter()
@@ -67,7 +67,7 @@ impl Masters {
             )));
             return;
         }
-        for ((key, node), (_, entry)) in document.root.entries().iter().zip(entries.iter()) {
+        for ((key, node), (_, entry)) in document.root.entries().iter().zip(entries.into_entries()) {
             let name = &key.name;
             if name.contains('*') {
                 wrong.push(
@@ -80,12 +80,10 @@ impl Masters {
                         .help("`*` selects several configs in a changelog entry; rename the config"),
                 );
             }
-            let violations = master_schema::violations(entry);
-            if violations.is_empty() {
+            let violations = master_schema::violations(&entry);
+            if let (true, PyValue::Dict(config)) = (violations.is_empty(), entry) {
                 self.places.insert(name.clone(), self.configs.len());
-                // What has no violations is a mapping.
-                self.configs
-                    .push((name.clone(), entry.as_dict().cloned().unwrap_or_default()));
+                self.configs.push((name.clone(), config));
             }
             for violation in &violations {
                 wrong.push(told(

@@ -257,6 +257,11 @@ impl Dict {
         self.0.iter().map(|(key, value)| (key.as_ref(), value))
     }
 
+    /// The entries by value, in order.
+    pub fn into_entries(self) -> impl Iterator<Item = (Cow<'static, str>, PyValue)> {
+        self.0.into_iter()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -151,7 +151,7 @@ fn concurrency_rules(checker: &mut Checker, entry: &Dict) {
              Use either a list or a range, not both.",
         ),
         (None, true) => {
-            checker.wrong("Must specify either 'conc-list' list or both 'conc-start' and 'conc-end'.")
+            checker.wrong("Must specify either 'conc-list' list or both 'conc-start' and 'conc-end'.");
         }
         (Some((start, end)), true) => {
             if start <= 0 || end <= 0 {

@@ -24,7 +24,9 @@ pub fn success_rates(
         let head = record.head();
         let runner = head.target.strip_prefix("bench:").and_then(runner_of);
         if let Some(runner) = runner {
-            let attempts = rates.entry(runner).or_default();
+            // A fleet's label and its hardware have one name.
+            let hardware = runner.strip_prefix("cluster:").unwrap_or(&runner);
+            let attempts = rates.entry(hardware.to_owned()).or_default();
             attempts.total += 1;
             attempts.succeeded += i64::from(head.passed);
         }
