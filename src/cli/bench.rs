@@ -10,10 +10,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::bench::client;
-use crate::bench::trace::{ClientLoad, TokenSource};
+use crate::bench::trace::{ClientLoad, Request, TokenSource};
 use crate::bench::{
     Api, BenchError, Cancel, Endpoint, Limits, Load, Progress, PromptForm, Trace, Verdict, Workload, judge,
 };
+use crate::results::Metrics;
+use crate::results::statistics::Distribution;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +79,7 @@ pub struct BenchArgs {
     pub seed: u64,
     #[arg(long, default_value_t = 0.0)]
     pub temperature: f64,
-    /// Ask for answers of the full length [default]
+    /// Ask for answers of the full length, as without this
     #[arg(long, overrides_with = "no_ignore_eos", action = ArgAction::SetTrue)]
     pub ignore_eos: bool,
     /// Let answers end where the model ends them
@@ -280,13 +282,14 @@ fn object_of(json: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(json).map_err(|error| format!("{error}; expected a JSON object"))
 }
 
-/// The facts of a run. Rates are per second of the server's own time: wall time, or simulated time.
+/// What a run amounts to, by the definitions of [`Metrics`]. Rates and latencies are in the server's own time: wall
+/// time, or simulated time.
 #[derive(Debug, Serialize)]
 struct Summary {
     simulated: bool,
     time_scale: f64,
-    completed: usize,
-    failed: usize,
+    completed: u64,
+    failed: u64,
     input_tokens: u64,
     output_tokens: u64,
     /// Requests whose tokens were counted by events, for want of a report.
@@ -294,6 +297,11 @@ struct Summary {
     duration_s: f64,
     requests_per_s: f64,
     output_tokens_per_s: f64,
+    total_tokens_per_s: f64,
+    ttft_ms: Distribution,
+    tpot_ms: Distribution,
+    itl_ms: Distribution,
+    e2el_ms: Distribution,
     client: ClientLoad,
     verdict: Verdict,
 }
@@ -301,30 +309,24 @@ struct Summary {
 impl Summary {
     fn of(trace: &Trace) -> Self {
         let header = &trace.header;
-        let duration_s = header.duration_us as f64 / 1e6 * header.time_scale;
-        let completed = trace.completed().count();
-        let output_tokens = trace.output_tokens();
-        let prompt_tokens = |request: &crate::bench::Request| {
-            request
-                .usage
-                .and_then(|usage| usage.prompt)
-                .unwrap_or(request.prompt_tokens.into())
-        };
-        let per_s = |count: f64| if duration_s > 0.0 { count / duration_s } else { 0.0 };
+        let metrics = Metrics::from_trace(trace);
+        let counted = |request: &&Request| request.token_source == TokenSource::Chunks;
         Self {
             simulated: header.simulated,
             time_scale: header.time_scale,
-            completed,
-            failed: trace.requests.len() - completed,
-            input_tokens: trace.completed().map(prompt_tokens).sum(),
-            output_tokens,
-            counted_by_events: trace
-                .completed()
-                .filter(|r| r.token_source == TokenSource::Chunks)
-                .count(),
-            duration_s,
-            requests_per_s: per_s(completed as f64),
-            output_tokens_per_s: per_s(output_tokens as f64),
+            completed: metrics.completed,
+            failed: trace.requests.len() as u64 - metrics.completed,
+            input_tokens: metrics.total_input_tokens,
+            output_tokens: metrics.total_output_tokens,
+            counted_by_events: trace.completed().filter(counted).count(),
+            duration_s: metrics.duration_s,
+            requests_per_s: metrics.request_throughput(),
+            output_tokens_per_s: metrics.output_throughput(),
+            total_tokens_per_s: metrics.total_token_throughput(),
+            ttft_ms: metrics.ttft_ms,
+            tpot_ms: metrics.tpot_ms,
+            itl_ms: metrics.itl_ms,
+            e2el_ms: metrics.e2el_ms,
             client: header.load,
             verdict: judge(trace, &Limits::default()),
         }
@@ -341,6 +343,11 @@ impl Summary {
             ("output tokens", self.output_tokens.to_string()),
             ("requests/s", format!("{:.2}", self.requests_per_s)),
             ("output tokens/s", format!("{:.2}", self.output_tokens_per_s)),
+            ("total tokens/s", format!("{:.2}", self.total_tokens_per_s)),
+            ("TTFT mean / median / p99 (ms)", three(&self.ttft_ms)),
+            ("TPOT mean / median / p99 (ms)", three(&self.tpot_ms)),
+            ("ITL mean / median / p99 (ms)", three(&self.itl_ms)),
+            ("E2EL mean / median / p99 (ms)", three(&self.e2el_ms)),
             ("client events/s", format!("{:.0}", load.events_per_s)),
             (
                 "client CPU (% of a core)",
@@ -375,6 +382,10 @@ impl Summary {
             .map(|(name, value)| format!("{name:<32} {value}\n"))
             .collect()
     }
+}
+
+fn three(latency: &Distribution) -> String {
+    format!("{:.2} / {:.2} / {:.2}", latency.mean, latency.median, latency.p99)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::graph::Kind;
 use crate::plan::explain::{Answer, Made, Root, explain};
@@ -18,7 +19,7 @@ use crate::plan::{Plan, Policy};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep why dsr1-fp8-h200-sglang/8k1k/tp8/c64      image: lmsysorg/sglang:v0.5.8 → v0.5.9
-  sweep why collect:nightly                        all causes behind a sweep, roots apart from cascades
+  sweep why collect:nightly                        all causes behind a sweep, apart from cascades
   sweep why server:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json
 
 It works before a build (what would run, and why) and after it (what had changed).")]
@@ -33,12 +34,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let sweep = args
-        .target
-        .strip_prefix("collect:")
-        .or_else(|| args.target.strip_prefix("summarize:"));
-    let (words, target) = match sweep {
-        Some(sweep) => (vec![sweep.to_owned()], None),
+    let sweep = Workspace::sweep_words(&store, &args.target);
+    let (words, target) = match &sweep {
+        Some((_, words)) => (words.clone(), None),
         None => {
             let id = workspace.target(&graph, &args.target)?;
             let words = match id.kind {
@@ -59,9 +57,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         &store,
         Policy::default(),
     )?;
-    let node = match &target {
-        Some(id) => graph.find(id),
-        None => plan.sweep.as_ref().map(|sweep| sweep.collect),
+    let node = match (&target, &sweep, &plan.sweep) {
+        (Some(id), ..) => graph.find(id),
+        (None, Some((Kind::Summarize, _)), Some(sweep)) => Some(sweep.summarize),
+        (None, _, sweep) => sweep.as_ref().map(|sweep| sweep.collect),
     };
     let node = node.ok_or_else(|| Failure::machinery(format!("`{}` is not in the graph", args.target)))?;
     let answer = explain(&graph, &plan, &store, node);
@@ -84,7 +83,8 @@ fn text(answer: &Answer) -> String {
             let mut text = format!("{target} is stale\n");
             text.push_str(&roots_text(roots));
             if !cascades.is_empty() {
-                text.push_str(&format!("cascades: {} targets that need these\n", cascades.len()));
+                let cascades = counted(cascades.len(), "target");
+                text.push_str(&format!("cascades: {cascades} that need these\n"));
             }
             text
         }

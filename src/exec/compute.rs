@@ -1,10 +1,12 @@
 //! Targets that are computed from what was measured: a point's row, a sweep's collection and summary.
 
+use std::collections::BTreeMap;
+
 use super::run::{Began, Run};
 use crate::bench::{Trace, TraceError};
 use crate::cache::{Digest, Fetched, FsError, Inputs, Output, Source, StoreError, Verdict};
 use crate::matrix::Point;
-use crate::plan::{collect_inputs, process_inputs, summarize_inputs};
+use crate::plan::{collect_inputs, process_inputs};
 use crate::results::{AggregateError, Metrics, Row, aggregate, raw_json};
 
 /// Why a row could not be computed.
@@ -58,33 +60,35 @@ pub(super) fn process_kept(
     process(run, target, point, &Trace::decode(&bytes)?, trace)
 }
 
+/// The name of the fact under which a collection keeps what was typed to select it, as a JSON list.
+pub const WORDS: &str = "words";
+
 /// A sweep's collection: its rows in the order of their targets, without what differs from run to run.
 pub(super) fn collect(
     run: &Run,
     target: &str,
+    words: &[String],
     rows: &[(String, Digest, Row)],
 ) -> Result<Digest, ComputeError> {
     let began = Began::now();
     let inputs = collect_inputs(rows.iter().map(|(id, digest, _)| (id.as_str(), *digest)));
     let rows: Vec<&Row> = rows.iter().map(|(_, _, row)| row).collect();
     let bytes = serde_json::to_vec(&rows).expect("rows have text keys and finite numbers");
-    keep(run, target, inputs, "rows", &bytes, began)
+    let words = serde_json::to_string(words).expect("words are text");
+    let facts = BTreeMap::from([(WORDS.to_owned(), words)]);
+    keep(run, target, inputs, "rows", &bytes, began, facts)
 }
 
 /// A sweep's summary as this run writes it.
-pub(super) fn summarize(
-    run: &Run,
-    target: &str,
-    collection: Digest,
-    text: &str,
-) -> Result<Digest, ComputeError> {
+pub(super) fn summarize(run: &Run, target: &str, inputs: Inputs, text: &str) -> Result<Digest, ComputeError> {
     keep(
         run,
         target,
-        summarize_inputs(collection),
+        inputs,
         "summary.md",
         text.as_bytes(),
         Began::now(),
+        BTreeMap::new(),
     )
 }
 
@@ -95,8 +99,10 @@ fn keep(
     name: &str,
     bytes: &[u8],
     began: Began,
+    facts: BTreeMap<String, String>,
 ) -> Result<Digest, ComputeError> {
     let mut record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
+    record.facts = facts;
     record.outputs = vec![output(name, bytes)];
     run.publish(&record, &[Source::Bytes(bytes)])?;
     Ok(record.outputs[0].digest)

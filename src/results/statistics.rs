@@ -1,7 +1,9 @@
 //! Mean, spread and percentiles, defined as numpy defines them so that rows agree with those of Python tools.
 
+use serde::Serialize;
+
 /// What a benchmark reports of one quantity, in the unit of its samples; all zero when there are none.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Distribution {
     pub mean: f64,
     pub median: f64,
