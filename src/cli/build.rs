@@ -27,6 +27,7 @@ use crate::exec::leftover::{Leftover, end_leftover};
 use crate::exec::process::{GuardBinary, Owned};
 use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
+use crate::exec::verify::take_damaged_away;
 use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
@@ -104,7 +105,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
             results: workspace.results(&selection.name),
         };
         let outcome = outcome_of_fresh(&store, &build)?;
-        return Ok(conclude(&workspace, &outcome, args.format, None));
+        // Where a row turns out to be damaged there is something to build after all.
+        if outcome.absent.is_empty() {
+            return Ok(conclude(&workspace, &outcome, args.format, None));
+        }
     }
     refuse_blocked(&plan)?;
     drop(store);
@@ -165,23 +169,17 @@ impl Attempt<'_> {
         let healed = self.end_leftovers()?;
         let mut store = Store::open_write(&self.workspace.cache, id.clone(), lock, SystemTime::now())?;
         // Whoever held the lock before may have built it all.
-        let mut graph = self.workspace.graph_with(&mut |path| store.digest(path));
-        let selection = self.workspace.select(&graph, &self.args.patterns)?;
-        let (_, profile) = self.workspace.profile();
-        let plan = Plan::new(
-            &self.workspace.project,
-            profile,
-            &mut graph,
-            &selection,
-            &store,
-            self.args.policy(),
-        )?;
+        let (mut graph, mut selection, mut plan) = self.plan(&mut store)?;
+        let damaged = take_damaged_away(&store, &graph, &plan)?;
+        if !damaged.is_empty() {
+            (graph, selection, plan) = self.plan(&mut store)?;
+        }
         refuse_blocked(&plan)?;
         let build = Build {
             graph: &graph,
             selection: &selection,
             plan: &plan,
-            profile,
+            profile: self.workspace.profile().1,
             results: self.workspace.results(&selection.name),
         };
         if plan.is_fresh() {
@@ -191,8 +189,25 @@ impl Attempt<'_> {
         let healed: Vec<String> = healed
             .into_iter()
             .chain(store.damage().iter().map(ToString::to_string))
+            .chain(damaged)
             .collect();
         self.run_sessions(store, id, &build, healed)
+    }
+
+    fn plan(&self, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
+        let mut graph = self.workspace.graph_with(&mut |path| store.digest(path));
+        let selection = self.workspace.select(&graph, &self.args.patterns)?;
+        let (_, profile) = self.workspace.profile();
+        let policy = self.args.policy();
+        let plan = Plan::new(
+            &self.workspace.project,
+            profile,
+            &mut graph,
+            &selection,
+            store,
+            policy,
+        )?;
+        Ok((graph, selection, plan))
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {

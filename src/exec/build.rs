@@ -1,6 +1,7 @@
 //! The dispatcher: owns the queue and the pools, starts sessions where there is room, and ends the run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::images;
 use super::launch::{Place, ReadyImage};
 use super::run::Run;
 use super::session::{self, Done, Ending, Job, Step};
-use super::signals::Interrupt;
+use super::signals::{Cause, Interrupt};
 use super::view::{self, View};
 use crate::cache::{FsError, Store};
 use crate::config::sweepfile::Profile;
@@ -61,7 +62,12 @@ pub enum BuildError {
 pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Result<Outcome, BuildError> {
     let mut endings = BTreeMap::new();
     let mut servers_started = 0;
-    for done in run_sessions(run, build, maker).await {
+    let sessions = tokio::select! {
+        biased;
+        never = tell_interruptions(run) => match never {},
+        sessions = run_sessions(run, build, maker) => sessions,
+    };
+    for done in sessions {
         endings.extend(done.endings);
         servers_started += done.servers_started;
     }
@@ -78,6 +84,16 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
         elapsed_ms: run.elapsed_ms(),
     });
     Ok(outcome)
+}
+
+/// Says that a signal came, and that a second one did. Never ends.
+async fn tell_interruptions(run: &Run) -> Infallible {
+    for (level, now) in [(Interrupt::Graceful, false), (Interrupt::Now, true)] {
+        run.interrupts.reached(level).await;
+        let signal = run.interrupts.cause().map_or("a signal", Cause::name).to_owned();
+        run.say(Event::Interrupted { signal, now });
+    }
+    std::future::pending().await
 }
 
 /// The demand of a session on the profile's pools.

@@ -24,6 +24,7 @@ pub mod run;
 pub mod server;
 mod session;
 pub mod signals;
+pub mod verify;
 mod view;
 
 pub use compute::WORDS;

@@ -78,6 +78,7 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         place: &place,
         live: None,
         starts: 0,
+        last_failure: String::new(),
         done: Done::default(),
     };
     for step in &job.steps {
@@ -105,6 +106,8 @@ struct Session<'a> {
     place: &'a Place,
     live: Option<Live>,
     starts: u32,
+    /// Why the server failed the last time.
+    last_failure: String,
     done: Done,
 }
 
@@ -182,8 +185,8 @@ impl Session<'_> {
         loop {
             if self.starts > self.run.retries {
                 return Err(format!(
-                    "the server was started {} times and did not last",
-                    self.starts
+                    "the server was started {} times and did not last: {}",
+                    self.starts, self.last_failure
                 ));
             }
             self.starts += 1;
@@ -389,7 +392,8 @@ impl Session<'_> {
         self.done.endings.insert(step.bench_id.clone(), Ending::Failed);
     }
 
-    fn server_failed(&self, reason: &str, will_retry: bool) {
+    fn server_failed(&mut self, reason: &str, will_retry: bool) {
+        reason.clone_into(&mut self.last_failure);
         self.run.say(Event::ServerFailed {
             target: self.job.server_id.clone(),
             session: self.job.index,

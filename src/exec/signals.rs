@@ -34,6 +34,14 @@ impl Cause {
             Self::Term => 143,
         }
     }
+
+    /// As people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,9 +102,14 @@ impl Interrupts {
         self.0.borrow().level
     }
 
+    /// What interrupted the run first; `None` when nothing did.
+    pub fn cause(&self) -> Option<Cause> {
+        self.0.borrow().cause
+    }
+
     /// The exit code of an interrupted run; `None` when it was not interrupted.
     pub fn exit_code(&self) -> Option<u8> {
-        self.0.borrow().cause.map(Cause::exit_code)
+        self.cause().map(Cause::exit_code)
     }
 
     /// Waits until the run has been interrupted this far; for ever when nothing can interrupt it any more.

@@ -82,7 +82,7 @@ impl Graph {
             chains: Vec::with_capacity(points.len()),
             ids: HashMap::new(),
         };
-        let mut servers = HashMap::<Key, NodeIndex>::new();
+        let mut servers = HashMap::<Key, Vec<NodeIndex>>::new();
         for (i, point) in points.iter().enumerate() {
             let chain = match compiler.compile(point) {
                 Ok(compiled) => Ok(graph.add_chain(i, point, compiled, &mut servers)),
@@ -99,13 +99,18 @@ impl Graph {
         i: usize,
         point: &Point,
         compiled: Compiled,
-        servers: &mut HashMap<Key, NodeIndex>,
+        servers: &mut HashMap<Key, Vec<NodeIndex>>,
     ) -> Chain {
         let Compiled { server, bench } = compiled;
         let id = point.id();
         let key = server.key();
-        let server_node = match servers.get(&key) {
-            Some(node) => *node,
+        let equals = servers.entry(key).or_default();
+        let shared = equals
+            .iter()
+            .copied()
+            .find(|node| self.server(*node).is_handled_as(&server));
+        let server_node = match shared {
+            Some(node) => node,
             None => {
                 let server = Arc::new(server);
                 let node = self.add(
@@ -117,7 +122,7 @@ impl Graph {
                 );
                 let image = self.image(&server);
                 self.dag.add_edge(image, node, ());
-                servers.insert(key, node);
+                equals.push(node);
                 node
             }
         };

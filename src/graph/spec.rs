@@ -120,6 +120,12 @@ impl Server {
         self.inputs().key()
     }
 
+    /// Whether the two, equal by their keys, can be one server: it is made ready, reset and stopped in one way, and
+    /// runs where both may.
+    pub fn is_handled_as(&self, other: &Self) -> bool {
+        self.handling == other.handling && self.pools == other.pools
+    }
+
     fn push_image(&self, inputs: &mut Inputs) {
         inputs.text("image", &self.image_reference);
         match &self.image {
