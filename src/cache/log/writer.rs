@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::fs::{self, FsError};
 use super::super::run::RunId;
-use super::frame;
+use super::frame::{self, Layout};
 use super::reader::{LogError, SUFFIX};
 
 /// Appends one run's records; its segment is created with the first of them.
@@ -68,7 +68,7 @@ impl LogWriter {
             .dir
             .join(format!("{}.{:08x}{SUFFIX}", self.run, rand::random::<u32>()));
         let file = fs::create_append(&path)?;
-        let header = frame::header(self.generation);
+        let header = frame::header(Layout::Records, self.generation);
         match begin(&file, &path, &header, &self.dir) {
             Ok(()) => Ok(Open {
                 file,
