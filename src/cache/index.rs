@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use super::Key;
 use super::log::{Forgotten, Origin, Segment};
 use super::payload::{Head, PayloadError};
-use super::record::Record;
+use super::record::{Record, Verdict};
+use super::{Digest, Key};
 
 /// The records of a cache folder in their order.
 ///
@@ -61,6 +61,22 @@ impl<'a> RecordRef<'a> {
     /// What can be told without parsing.
     pub fn head(&self) -> Head<'a> {
         self.head
+    }
+
+    /// Every blob that it names, with its size where that is known: its outputs, and of a failure the end of its log.
+    /// A body that cannot be used names no log.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, Option<u64>)> + use<'a> {
+        let outputs = self.head.outputs().map(|(digest, size)| (digest, Some(size)));
+        let failure = if self.head.passed {
+            None
+        } else {
+            self.decode().ok().map(|record| record.verdict)
+        };
+        let log = match failure {
+            Some(Verdict::Failed { log, .. }) => log,
+            Some(Verdict::Passed) | None => None,
+        };
+        outputs.chain(log.map(|log| (log, None)))
     }
 
     /// Parses the whole record; an error means that it cannot be used and counts as none.
@@ -267,7 +283,6 @@ mod tests {
 
     use super::super::log::{LogWriter, read_all};
     use super::super::payload;
-    use super::super::record::Verdict;
     use super::super::record::tests::example;
     use super::*;
 

@@ -43,6 +43,13 @@ impl RunId {
         RunId::new(Timestamp::now(), rand::random())
     }
 
+    /// When the run started, by its host's clock.
+    pub fn started(&self) -> Option<Timestamp> {
+        let (time, _) = self.0.split_once('-')?;
+        let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -204,6 +211,11 @@ pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(R
     Ok(left)
 }
 
+/// Whether the run goes on or was cut off, so that what it owned is still to be ended.
+pub(super) fn is_open(cache: &Path, id: &RunId) -> Result<bool, FsError> {
+    Ok(fs::metadata(&runs(cache).join(id.as_str()).join(JOURNAL))?.is_some())
+}
+
 /// What a journal's bytes say is owned. A line cut short, or of a kind that a later sweep owns, is passed over.
 fn still_owned<T: DeserializeOwned + PartialEq>(journal: &[u8]) -> Vec<T> {
     let mut owned = Vec::new();
@@ -291,6 +303,7 @@ mod tests {
         #[test]
         fn ids_come_back(second in 0..4_000_000_000i64, random: u32) {
             let id = RunId::new(Timestamp::from_second(second).unwrap(), random);
+            prop_assert_eq!(id.started(), Some(Timestamp::from_second(second).unwrap()));
             prop_assert_eq!(id.as_str().parse::<RunId>(), Ok(id.clone()));
         }
     }

@@ -1,5 +1,6 @@
 //! `sweep build`: measure what is stale, print the summary.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::cache::{CacheFolder, after_build};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
@@ -16,7 +18,7 @@ use super::print::out;
 use super::report::{Format, Reporter, choose};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
+use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::exec::build::{Build, Outcome, build, outcome_of_fresh, planned};
@@ -284,10 +286,14 @@ impl Attempt<'_> {
         self.introduce(&run, work, healed);
         let exit_code = run.interrupts.clone();
         let mut reporter = self.reporter();
+        let cache = CacheFolder::of(self.workspace);
+        let outgrown = Cell::new(false);
+        let (cache, has_outgrown) = (&cache, &outgrown);
         let outcome = runtime.block_on(async {
             let working = async move {
                 let outcome = build(&run, work, maker).await;
                 let saved = run.store().save_digests();
+                has_outgrown.set(gc::is_due(&run.store(), cache.max_bytes));
                 let ended = run.dir().mark_ended();
                 saved.and(ended)?;
                 outcome
@@ -300,6 +306,9 @@ impl Attempt<'_> {
             tokio::join!(working, telling).0
         });
         reporter.finish();
+        if outgrown.get() {
+            after_build(cache);
+        }
         let outcome = outcome?;
         Ok(conclude(
             self.workspace,

@@ -38,7 +38,7 @@ pub struct Origin {
 
 /// That a target's records were forgotten: exactly those which were there then. One made later, or elsewhere by
 /// somebody who knew nothing of it, is not concerned.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Forgotten {
     /// The target's id.
     pub target: String,

@@ -36,6 +36,12 @@ impl LogWriter {
         }
     }
 
+    /// Goes on in a new segment, after those up to generation `seen`.
+    pub fn follow(&mut self, seen: u64) {
+        self.generation = self.generation.max(seen.saturating_add(1));
+        self.segment = None;
+    }
+
     /// Appends a payload and waits until it is on the disk.
     ///
     /// After an error the payload does not count as written and the log is readable: what was written of it is cut
