@@ -120,6 +120,12 @@ impl Garbage {
         &self.told
     }
 
+    /// Lets the log become one pack although it is in few pieces.
+    #[cfg(test)]
+    pub(super) fn compact_anyway(&mut self) {
+        self.compacts = true;
+    }
+
     /// Decides which records stay; gives the blobs which those name, and the blobs which any record names.
     fn evict(&mut self, store: &Store, blobs: &[Blob], max_bytes: u64) -> (HashSet<Digest>, HashSet<Digest>) {
         let sizes: HashMap<Digest, u64> = blobs.iter().map(|blob| (blob.digest, blob.size)).collect();

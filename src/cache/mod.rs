@@ -21,6 +21,8 @@ pub mod digest;
 pub mod forget;
 pub mod fs;
 pub mod gc;
+#[cfg(test)]
+mod histories;
 pub mod host;
 pub mod index;
 pub mod inputs;

@@ -89,7 +89,7 @@ impl Reading<'_> {
         let mut decoder = zstd::Decoder::with_buffer(file)?;
         decoder.window_log_max(WINDOW_LOG)?;
         let mut archive = tar::Archive::new(decoder);
-        {
+        let records = {
             // Raw: an entry that only changes the name or the size of the next is an entry that was not told.
             let mut entries = archive.entries()?.raw(true);
             let bytes = read_to_memory(entries.next(), NAME, LONGEST, None)?;
@@ -115,13 +115,13 @@ impl Reading<'_> {
             if entries.next().is_some() {
                 return refused("it holds more than its manifest tells");
             }
-            drop(entries);
-            let mut rest = archive.into_inner();
-            if io::copy(&mut rest.by_ref().take(PADDING), &mut io::sink())? == PADDING {
-                return refused("it goes on after its end");
-            }
-            Ok((records, self.stage))
+            records
+        };
+        let mut rest = archive.into_inner().take(PADDING);
+        if io::copy(&mut rest, &mut io::sink())? == PADDING {
+            return refused("it goes on after its end");
         }
+        Ok((records, self.stage))
     }
 
     /// Reads and verifies a blob; keeps it in the stage unless it is here already.

@@ -11,6 +11,8 @@
 
 mod error;
 mod export;
+#[cfg(test)]
+mod hostile;
 mod import;
 mod manifest;
 

@@ -144,6 +144,9 @@ pub enum LogError {
     TooLong(usize),
 }
 
+/// Segments, and what of them is left out.
+type Read = (Vec<Segment>, Vec<Damage>);
+
 /// Reads all segments of a folder, ordered by generation and, where neither writer had seen the other's work, by
 /// name, which begins with the time its run started. No folder, no segments.
 ///
@@ -159,7 +162,7 @@ pub fn read_all(dir: &Path) -> Result<(Vec<Segment>, Vec<Damage>), LogError> {
 
 /// Reads what the folder lists; `None` where one went meanwhile, as when a compaction replaces segments by a pack that
 /// this list does not hold yet.
-fn read_listed(dir: &Path, whole: bool) -> Result<Option<(Vec<Segment>, Vec<Damage>)>, LogError> {
+fn read_listed(dir: &Path, whole: bool) -> Result<Option<Read>, LogError> {
     let mut segments = Vec::new();
     let mut damages = Vec::new();
     for (name, is_file) in fs::list(dir)? {
