@@ -17,6 +17,8 @@ pub struct Stats {
     pub blob_bytes: u64,
     /// Records that count.
     pub records: usize,
+    /// Their sizes in the log together; with those of the blobs it is what `cache.max-size` limits.
+    pub record_bytes: u64,
     /// Records by the kind of their target.
     pub by_kind: BTreeMap<String, Verdicts>,
     /// Targets of which there is a record.
@@ -66,6 +68,7 @@ pub fn stats(store: &Store) -> Result<Stats, FsError> {
     let mut targets = std::collections::BTreeSet::new();
     for record in records.iter() {
         let head = record.head();
+        stats.record_bytes += record.payload().len() as u64;
         targets.insert(head.target);
         let kind = head.target.split_once(':').map_or("other", |(kind, _)| kind);
         let verdicts = stats.by_kind.entry(kind.to_owned()).or_default();

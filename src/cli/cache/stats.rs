@@ -54,7 +54,12 @@ fn text(cache: &CacheFolder, stats: &Stats) -> String {
     );
     line(
         "records",
-        format!("{} of {} targets", stats.records, stats.targets),
+        format!(
+            "{} of {} targets ({})",
+            stats.records,
+            stats.targets,
+            ShortSize(stats.record_bytes)
+        ),
     );
     for (kind, verdicts) in &stats.by_kind {
         line(
