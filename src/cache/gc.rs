@@ -266,3 +266,141 @@ fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::forget::forget;
+    use super::super::store::tests::{is_hit, publish, try_open};
+    use super::*;
+
+    fn days(n: u32) -> Duration {
+        DAY * n
+    }
+
+    fn collected(dir: &Path, max_bytes: u64, now: SystemTime) -> Told {
+        let mut store = try_open(dir).unwrap();
+        let garbage = garbage(&store, max_bytes, now).unwrap();
+        collect(&mut store, &garbage).unwrap()
+    }
+
+    #[test]
+    fn the_newest_stay_as_far_as_they_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 1..=6 {
+            publish(&mut try_open(dir.path()).unwrap(), n).unwrap();
+        }
+        let store = try_open(dir.path()).unwrap();
+        let one = store.records().iter().next().unwrap().payload().len() as u64 + 7;
+        assert!(is_due(&store, 6 * one - 1) && !is_due(&store, 6 * one));
+        drop(store);
+        let told = collected(dir.path(), 3 * one, SystemTime::now());
+        assert_eq!((told.records_kept, told.records_evicted), (3, 3));
+        assert_eq!((told.blobs_kept, told.blobs_removed), (3, 3));
+        assert_eq!(told.segments_compacted, 6);
+        let store = try_open(dir.path()).unwrap();
+        let hits: Vec<_> = (1..=6).filter(|n| is_hit(&store, *n)).collect();
+        assert_eq!(hits, [4, 5, 6]);
+        assert_eq!(store.cas().list().unwrap().blobs.len(), 3);
+        drop(store);
+        let again = collected(dir.path(), 3 * one, SystemTime::now());
+        assert_eq!((again.records_evicted, again.segments_compacted), (0, 0));
+    }
+
+    #[test]
+    fn a_blob_without_a_record_has_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = try_open(dir.path()).unwrap();
+        publish(&mut store, 1).unwrap();
+        let stray = store.cas().put(b"of a copy that is under way").unwrap();
+        drop(store);
+        let now = SystemTime::now();
+        // A clock that was set back makes everything look new.
+        for soon in [now, now + GRACE / 2, now - days(1)] {
+            assert_eq!(collected(dir.path(), u64::MAX, soon).blobs_removed, 0);
+        }
+        assert_eq!(collected(dir.path(), u64::MAX, now + 2 * GRACE).blobs_removed, 1);
+        let store = try_open(dir.path()).unwrap();
+        assert!(is_hit(&store, 1) && !store.cas().contains(&stray).unwrap());
+    }
+
+    #[test]
+    fn old_runs_go_but_not_the_last_ones_nor_one_that_owns_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        for n in 0..30 {
+            let run = runs.join(format!("20200101T0000{n:02}Z-000000"));
+            std::fs::create_dir_all(run.join("attempts")).unwrap();
+        }
+        std::fs::write(runs.join("20200101T000003Z-000000/owned.jsonl"), "").unwrap();
+        std::fs::create_dir(runs.join("notes of mine")).unwrap();
+        assert_eq!(collected(dir.path(), u64::MAX, SystemTime::now()).runs_removed, 9);
+        let left = fs::list(&runs).unwrap();
+        assert_eq!(left.len(), 22);
+        assert!(left.iter().any(|(name, _)| name == "20200101T000003Z-000000"));
+        // Of thirty young ones none goes.
+        let young = dir.path().join("young");
+        for n in 0..30 {
+            let id = RunId::new(jiff::Timestamp::now(), n);
+            std::fs::create_dir_all(young.join("runs").join(id.as_str())).unwrap();
+        }
+        assert_eq!(collected(&young, u64::MAX, SystemTime::now()).runs_removed, 0);
+    }
+
+    #[test]
+    fn an_unused_image_goes_unless_somebody_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = |name: &str| {
+            let folder = dir.path().join("images").join(name);
+            std::fs::create_dir_all(folder.join("venv")).unwrap();
+            File::create(folder.join("lock")).unwrap()
+        };
+        let (idle, making) = (image("idle"), image("making"));
+        making.lock().unwrap();
+        let now = SystemTime::now();
+        assert_eq!(collected(dir.path(), u64::MAX, now).images_removed, 0);
+        assert_eq!(collected(dir.path(), u64::MAX, now + days(31)).images_removed, 1);
+        drop(idle);
+        let left = fs::list(&dir.path().join("images")).unwrap();
+        assert_eq!(left, [("making".to_owned(), false)]);
+    }
+
+    #[test]
+    fn that_something_was_forgotten_is_told_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = try_open(dir.path()).unwrap();
+        publish(&mut store, 1).unwrap();
+        drop(store);
+        let now = SystemTime::now();
+        let mut store = try_open(dir.path()).unwrap();
+        forget(&mut store, now, |_| true).unwrap();
+        drop(store);
+        let told = |dir: &Path| try_open(dir).unwrap().records().forgotten().len();
+        // However late the first collection comes: it still hides a record in the segments that go.
+        assert_eq!(
+            collected(dir.path(), u64::MAX, now + days(400)).segments_compacted,
+            2
+        );
+        assert_eq!(told(dir.path()), 1);
+        for n in 2..20 {
+            publish(&mut try_open(dir.path()).unwrap(), n).unwrap();
+        }
+        collected(dir.path(), u64::MAX, now + days(89));
+        assert_eq!(told(dir.path()), 1);
+        for n in 20..40 {
+            publish(&mut try_open(dir.path()).unwrap(), n).unwrap();
+        }
+        collected(dir.path(), u64::MAX, now + days(91));
+        assert_eq!(told(dir.path()), 0);
+        assert!(!is_hit(&try_open(dir.path()).unwrap(), 1));
+    }
+
+    #[test]
+    fn only_under_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open_read(dir.path()).unwrap();
+        let refused = collect(&mut store, &Garbage::default());
+        assert!(matches!(refused, Err(StoreError::ReadOnly(_))));
+    }
+}

@@ -172,3 +172,72 @@ fn incomplete(store: &Store) -> Result<Vec<String>, FsError> {
     }
     Ok(incomplete)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::log::LogWriter;
+    use super::super::payload;
+    use super::super::record::tests::example;
+    use super::super::store::tests::{is_hit, publish, try_open};
+    use super::*;
+
+    fn verified(store: &mut Store) -> Verified {
+        verify(store, None, SystemTime::now()).unwrap()
+    }
+
+    #[test]
+    fn a_sound_cache_is_read_whole_or_in_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = try_open(dir.path()).unwrap();
+        (1..=5).for_each(|n| publish(&mut store, n).unwrap());
+        let all = verified(&mut store);
+        assert_eq!((all.records, all.blobs, all.bytes, all.not_read), (5, 5, 35, 0));
+        assert!(all.is_sound() && all.findings.is_empty() && all.to_make_again.is_empty());
+        let some = verify(&mut store, Some(2), SystemTime::now()).unwrap();
+        assert_eq!((some.blobs, some.not_read), (2, 3));
+    }
+
+    #[test]
+    fn what_is_damaged_is_healed_or_said_not_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = try_open(dir.path()).unwrap();
+        (1..=2).for_each(|n| publish(&mut store, n).unwrap());
+        let blob = store.cas().path(&Digest::of(b"trace 1"));
+        std::fs::remove_file(&blob).unwrap();
+        std::fs::write(&blob, "trace 7").unwrap();
+        std::fs::write(dir.path().join("cas/README"), "mine").unwrap();
+        drop(store);
+
+        let told = verified(&mut Store::open_read(dir.path()).unwrap());
+        assert!(!told.is_sound() && blob.exists());
+        let mut store = try_open(dir.path()).unwrap();
+        let told = verified(&mut store);
+        assert!(told.is_sound(), "{told:?}");
+        assert_eq!(told.findings.len(), 2);
+        assert_eq!(told.to_make_again, ["bench:x/c1"]);
+        assert!(!blob.exists() && dir.path().join("cas/README").exists());
+        publish(&mut store, 1).unwrap();
+        assert!(verified(&mut store).to_make_again.is_empty());
+        assert!(is_hit(&store, 1));
+    }
+
+    #[test]
+    fn a_record_that_contradicts_itself_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        publish(&mut try_open(dir.path()).unwrap(), 1).unwrap();
+        let run = "20261122T040412Z-0a1b2c".parse().unwrap();
+        let mut forged = example("bench:x/c1", 1);
+        forged.key = example("bench:x/c1", 2).key;
+        let mut log = LogWriter::new(dir.path().join("log"), run, 1);
+        log.append(&payload::encode(&forged)).unwrap();
+        let mut store = try_open(dir.path()).unwrap();
+        assert_eq!(store.records().len(), 2);
+        let told = verified(&mut store);
+        assert!(told.is_sound() && told.findings.len() == 1, "{told:?}");
+        assert_eq!(store.records().len(), 1);
+        assert!(is_hit(&store, 1));
+        assert!(verified(&mut store).findings.is_empty());
+    }
+}
