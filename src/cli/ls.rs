@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::graph::{Kind, TargetId};
 use crate::matrix::Point;
@@ -49,9 +50,12 @@ struct Listed<'a> {
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
-    let graph = workspace.graph();
-    let selection = workspace.select(&graph, &args.patterns)?;
+    let mut graph = workspace.graph();
+    let mut selection = workspace.select(&graph, &args.patterns)?;
     if let Some(kind) = args.kind {
+        let points: Vec<usize> = selection.points.iter().copied().collect();
+        let (collect, summarize) = graph.add_sweep(&selection.name, &points);
+        selection.targets.extend([collect, summarize]);
         let ids: Vec<&TargetId> = selection
             .targets
             .iter()
@@ -94,7 +98,11 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
                 .iter()
                 .filter(|n| graph.dag[**n].id.kind == Kind::Server)
                 .count();
-            eprintln!("{} points, {servers} servers", listed.len());
+            eprintln!(
+                "{}, {}",
+                counted(listed.len(), "point"),
+                counted(servers, "server")
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

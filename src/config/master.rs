@@ -82,10 +82,10 @@ pub struct MultiScenarios {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FixedSeqLen<S> {
     /// Input length in tokens.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub isl: u32,
     /// Output length in tokens.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     pub osl: u32,
     pub search_space: Vec<S>,
 }
@@ -95,23 +95,23 @@ pub struct FixedSeqLen<S> {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SingleSearch {
     /// Tensor parallelism.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub tp: u32,
     /// Pipeline parallelism.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pp: u32,
     /// Decode context parallelism: divides `tp`, adds no GPUs.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub dcp_size: u32,
     /// Prefill context parallelism.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pcp_size: u32,
     /// Expert parallelism; 1 where absent.
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub ep: Option<u32>,
     /// Data-parallel attention.
     #[serde(default)]
@@ -153,19 +153,20 @@ pub struct MultiSearch {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Worker {
+    #[schemars(range(max = 65_536))]
     pub num_worker: u32,
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub tp: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pp: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub dcp_size: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pcp_size: u32,
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub ep: u32,
     pub dp_attn: bool,
     #[serde(default)]
@@ -177,9 +178,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// GPUs of one worker: TP x PP x PCP. EP and DCP divide these, they add none.
+    /// GPUs of one worker: TP x PP x PCP, at most `u32::MAX`. EP and DCP divide these, they add none.
     pub fn gpus(&self) -> u32 {
-        self.tp * self.pp * self.pcp_size
+        self.tp.saturating_mul(self.pp).saturating_mul(self.pcp_size)
     }
 }
 

@@ -11,10 +11,12 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::Span;
 use super::yaml::{Document, Node, Value};
 
-/// Reads `node` as a `T`; what is wrong goes to `diagnostics`, all of it, and then there is no `T`.
+/// Reads `node` as a `T`; what is wrong goes to `diagnostics`, all of it, and then there is no `T`. Messages call the
+/// value `name`: its key, or the file where it is a whole one.
 pub fn read<T: JsonSchema + DeserializeOwned>(
     document: &Document,
     node: &Node,
+    name: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
     let schema = schemars::schema_for!(T);
@@ -24,7 +26,7 @@ pub fn read<T: JsonSchema + DeserializeOwned>(
         root: schema.as_value(),
         diagnostics,
     }
-    .check(schema.as_value(), node, "");
+    .check(schema.as_value(), node, name);
     if diagnostics.0.len() > before {
         return None;
     }
@@ -79,7 +81,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `name` is how the value is called in messages: its key, or empty for a whole file.
+    /// `name` is how the value is called in messages.
     fn check(&mut self, schema: &'a Json, node: &Node, name: &str) {
         let schema = self.resolve(schema);
         if let Some(branches) = schema
@@ -99,20 +101,7 @@ impl<'a> Checker<'a> {
         }
         match &node.value {
             Value::Map(_) => self.check_mapping(schema, node, name),
-            Value::Seq(items) => {
-                if items.is_empty() && schema.get("minItems").is_some() {
-                    self.error(
-                        format!("`{name}` is empty"),
-                        node.span,
-                        "expected at least one entry".to_owned(),
-                    );
-                }
-                if let Some(of) = schema.get("items") {
-                    for item in items {
-                        self.check(of, item, name);
-                    }
-                }
-            }
+            Value::Seq(items) => self.check_list(schema, items, node, name),
             Value::Str(text) => self.check_text(schema, text, node, name),
             Value::Int(_) | Value::Float(_) => self.check_number(schema, node, name),
             Value::Null | Value::Bool(_) => {}
@@ -126,9 +115,10 @@ impl<'a> Checker<'a> {
             self.check_choice(&choices.concat(), node, name);
             return;
         }
-        let fits =
-            |b: &&&Json| expected_types(b).is_empty() || expected_types(b).iter().any(|t| is_a(node, t));
-        match branches.iter().find(fits) {
+        let fits = |b: &&&Json| expected_types(b).iter().any(|t| is_a(node, t));
+        // A branch without a type lists its values; the message about it names them.
+        let lists = |b: &&&Json| expected_types(b).is_empty();
+        match branches.iter().find(fits).or_else(|| branches.iter().find(lists)) {
             Some(branch) => self.check(branch, node, name),
             None => {
                 let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
@@ -169,27 +159,67 @@ impl<'a> Checker<'a> {
         if expected.is_empty() || expected.iter().any(|t| is_a(node, t)) {
             return true;
         }
+        // A number where a duration belongs lacks its unit, not its quotes.
+        let written = self.document.source.slice(node.span).trim_end();
+        if is_number(node)
+            && let Some(format) = format_of(schema)
+            && let Err(wrong) = (format.check)(written)
+        {
+            self.error(
+                format!("`{name}` is not a valid {}", format.name),
+                node.span,
+                wrong,
+            );
+            return false;
+        }
         self.wrong_type(&expected, node, name);
         false
     }
 
     fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str) {
-        let subject = if name.is_empty() {
-            "this file".to_owned()
-        } else {
-            format!("`{name}`")
-        };
         let words: Vec<_> = expected
             .iter()
             .filter(|t| **t != "null")
             .map(|t| in_words(t))
             .collect();
         let label = format!("expected {}", words.join(" or "));
-        self.error(
-            format!("{subject} cannot be {}", node.describe()),
-            node.span,
-            label,
-        );
+        let message = match node.value {
+            Value::Null => format!("`{name}` is empty"),
+            _ => format!("`{name}` cannot be {}", node.describe()),
+        };
+        let scalar = is_number(node) || matches!(node.value, Value::Bool(_));
+        let written = self.document.source.slice(node.span).trim_end();
+        let help = (scalar && expected.contains(&"string") && !written.is_empty())
+            .then(|| format!("in quotes it is a string: \"{written}\""));
+        self.error(message, node.span, label).help.extend(help);
+    }
+
+    fn check_list(&mut self, schema: &'a Json, items: &[Node], node: &Node, name: &str) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(|n| n as usize);
+        let (least, most) = (bound("minItems"), bound("maxItems"));
+        let expected = match (least, most) {
+            (Some(1), None) if items.is_empty() => Some("at least one entry".to_owned()),
+            (Some(least), Some(most)) if least == most && items.len() != least => {
+                Some(format!("{least} entries"))
+            }
+            (Some(least), _) if items.len() < least => Some(format!("at least {least} entries")),
+            (_, Some(most)) if items.len() > most => Some(format!("at most {most} entries")),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            let message = match items.len() {
+                0 => format!("`{name}` is empty"),
+                1 => format!("`{name}` has 1 entry"),
+                count => format!("`{name}` has {count} entries"),
+            };
+            self.error(message, node.span, format!("expected {expected}"));
+        }
+        let places = schema.get("prefixItems").and_then(Json::as_array);
+        for (i, item) in items.iter().enumerate() {
+            if let Some(of) = places.and_then(|places| places.get(i)).or(schema.get("items")) {
+                self.check(of, item, name);
+            }
+        }
     }
 
     fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) {
@@ -199,15 +229,10 @@ impl<'a> Checker<'a> {
             match (properties.and_then(|p| p.get(&key.name)), others) {
                 (Some(property), _) => self.check(property, value, &key.name),
                 (None, Some(Json::Bool(false))) => {
-                    let inside = if name.is_empty() {
-                        String::new()
-                    } else {
-                        format!(" in `{name}`")
-                    };
                     let diagnostic = self
                         .document
                         .error(
-                            format!("unknown field `{}`{inside}", key.name),
+                            format!("unknown field `{}` in `{name}`", key.name),
                             key.span,
                             "not a field here",
                         )
@@ -224,13 +249,8 @@ impl<'a> Checker<'a> {
         let required = schema.get("required").and_then(Json::as_array);
         for field in required.into_iter().flatten().filter_map(Json::as_str) {
             if node.get(field).is_none() {
-                let subject = if name.is_empty() {
-                    "this file".to_owned()
-                } else {
-                    format!("`{name}`")
-                };
                 self.error(
-                    format!("{subject} has no `{field}`"),
+                    format!("`{name}` has no `{field}`"),
                     node.span,
                     format!("expected a field `{field}`"),
                 );
@@ -246,8 +266,12 @@ impl<'a> Checker<'a> {
                 "expected a text".to_owned(),
             );
         }
-        let format = schema.get("format").and_then(Json::as_str);
-        if let Some(format) = FORMATS.iter().find(|f| Some(f.name) == format)
+        // It ends a text for the operating system: no path, no variable and no argument may hold it.
+        if text.contains('\0') {
+            let message = format!("`{name}` holds a NUL character");
+            self.error(message, node.span, "expected a text without it".to_owned());
+        }
+        if let Some(format) = format_of(schema)
             && let Err(wrong) = (format.check)(text)
         {
             self.error(
@@ -265,18 +289,19 @@ impl<'a> Checker<'a> {
             _ => return,
         };
         let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
-        let expected = if bound("minimum").is_some_and(|m| value < m) {
-            bound("minimum").map(|m| format!("expected at least {m}"))
-        } else if bound("exclusiveMinimum").is_some_and(|m| value <= m) {
-            bound("exclusiveMinimum").map(|m| format!("expected more than {m}"))
-        } else if bound("maximum").is_some_and(|m| value > m) {
-            bound("maximum").map(|m| format!("expected at most {m}"))
-        } else {
-            None
+        // Rust's integers are narrower than JSON's; the schema says how wide they are by a format.
+        let (least, most) = match schema.get("format").and_then(Json::as_str) {
+            Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
+            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+            _ => (None, None),
         };
-        if let Some(expected) = expected {
-            self.error(format!("`{name}` is out of range: {value}"), node.span, expected);
-        }
+        let (least, most) = (bound("minimum").or(least), bound("maximum").or(most));
+        let expected = match (least, most) {
+            (Some(least), _) if value < least => format!("expected at least {least}"),
+            (_, Some(most)) if value > most => format!("expected at most {most}"),
+            _ => return,
+        };
+        self.error(format!("`{name}` is out of range: {value}"), node.span, expected);
     }
 }
 
@@ -286,6 +311,15 @@ fn choices(branch: &Json) -> Option<Vec<&Json>> {
         Some(constant) => Some(vec![constant]),
         None => Some(branch.get("enum")?.as_array()?.iter().collect()),
     }
+}
+
+fn format_of(schema: &Json) -> Option<&'static Format> {
+    let name = schema.get("format").and_then(Json::as_str)?;
+    FORMATS.iter().copied().find(|format| format.name == name)
+}
+
+fn is_number(node: &Node) -> bool {
+    matches!(node.value, Value::Int(_) | Value::Float(_))
 }
 
 fn expected_types(schema: &Json) -> Vec<&str> {
@@ -366,7 +400,7 @@ mod tests {
         });
         let mut diagnostics = Diagnostics::default();
         let document = Document::parse(&source, &mut diagnostics).unwrap();
-        let sample = read(&document, &document.root, &mut diagnostics);
+        let sample = read(&document, &document.root, "s.yaml", &mut diagnostics);
         (sample, diagnostics.to_string())
     }
 
@@ -394,7 +428,7 @@ mod tests {
             "s.yaml:5:15",
             "expected a list",
             "`b` has no `serves`",
-            "this file has no `image-name`",
+            "`s.yaml` has no `image-name`",
         ] {
             assert!(shown.contains(expected), "{expected} is missing from\n{shown}");
         }

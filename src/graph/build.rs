@@ -1,6 +1,6 @@
 //! From points and recipes to the DAG of targets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -198,12 +198,9 @@ impl Graph {
         self.points.iter().position(|point| point.id() == id)
     }
 
-    /// How many targets there are of each kind.
-    pub fn counts(&self) -> BTreeMap<Kind, usize> {
-        let mut counts = BTreeMap::new();
-        for target in self.dag.node_weights() {
-            *counts.entry(target.id.kind).or_default() += 1;
-        }
-        counts
+    /// The targets of a kind.
+    pub fn ids_of(&self, kind: Kind) -> impl Iterator<Item = &TargetId> {
+        let ids = self.dag.node_weights().map(|target| &target.id);
+        ids.filter(move |id| id.kind == kind)
     }
 }

@@ -69,19 +69,20 @@ pub struct Parallel {
 }
 
 impl Parallel {
-    /// GPUs: TP x PP x PCP. EP and DCP divide these, they add none.
+    /// GPUs: TP x PP x PCP, at most `u32::MAX`. EP and DCP divide these, they add none.
     pub fn gpus(&self) -> u32 {
-        self.tp * self.pp * self.pcp_size
+        self.tp.saturating_mul(self.pp).saturating_mul(self.pcp_size)
     }
 }
 
 impl Topology {
-    /// GPUs of the whole deployment.
+    /// GPUs of the whole deployment, at most `u32::MAX`.
     pub fn gpus(&self) -> u32 {
         match self {
             Self::Single(parallel) => parallel.gpus(),
             Self::Multi { prefill, decode, .. } => {
-                prefill.gpus() * prefill.num_worker + decode.gpus() * decode.num_worker
+                let role = |worker: &Worker| worker.gpus().saturating_mul(worker.num_worker);
+                role(prefill).saturating_add(role(decode))
             }
         }
     }
@@ -99,7 +100,7 @@ impl Point {
 
     /// The longest sequence a request can reach, with InferenceX's allowance of 256 tokens.
     pub fn max_model_len(&self) -> u32 {
-        self.isl + self.osl + 256
+        self.isl.saturating_add(self.osl).saturating_add(256)
     }
 
     /// Config, sequence and topology: what the concurrencies of one curve share.
