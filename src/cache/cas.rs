@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::fs::{self, FsError, Mode, Op, Temp};
 use super::{Digest, Hasher};
@@ -32,6 +33,26 @@ pub enum Fetched<T> {
     /// Bytes that are not those of the digest: a miss, to be told. In a writable store the file is gone now, so it
     /// is told once and the next [`Cas::put`] heals it.
     Damaged(PathBuf),
+}
+
+/// A blob's file, by its name and metadata alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// What its name says.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// When it was put here, by this file system's clock, where it tells.
+    pub modified: Option<SystemTime>,
+}
+
+/// The files of a store.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Those with the name and the place of a blob.
+    pub blobs: Vec<Blob>,
+    /// Everything else but temporary files.
+    pub strangers: Vec<PathBuf>,
 }
 
 impl<T> Fetched<T> {
@@ -129,13 +150,22 @@ impl Cas {
     /// Writes a verified copy of a blob to `dest`, over what is there, and tells its size in bytes. Where the blob
     /// is missing or damaged, `dest` is left as it was.
     pub fn materialize(&self, digest: &Digest, dest: &Path) -> Result<Fetched<u64>, FsError> {
+        self.copy_out(digest, dest, Mode::Writable)
+    }
+
+    /// The same for a copy that becomes a blob of another store.
+    pub(super) fn transfer(&self, digest: &Digest, dest: &Path) -> Result<Fetched<u64>, FsError> {
+        self.copy_out(digest, dest, Mode::ReadOnly)
+    }
+
+    fn copy_out(&self, digest: &Digest, dest: &Path, mode: Mode) -> Result<Fetched<u64>, FsError> {
         let path = self.path(digest);
         loop {
             let mut temp = Temp::create_in(fs::parent(dest))?;
             match copy(&path, &mut temp)? {
                 None => return Ok(Fetched::Missing),
                 Some((copied, size)) if copied == *digest => {
-                    temp.persist(dest, Mode::Writable)?;
+                    temp.persist(dest, mode)?;
                     return Ok(Fetched::Found(size));
                 }
                 Some(_) if self.take_away(&path, digest)? => return Ok(Fetched::Damaged(path)),
@@ -144,8 +174,80 @@ impl Cas {
         }
     }
 
+    /// Reads a blob to its end without keeping it, and tells its size in bytes if it is right.
+    pub fn check(&self, digest: &Digest) -> Result<Fetched<u64>, FsError> {
+        let path = self.path(digest);
+        loop {
+            let Some(mut file) = fs::open(&path)? else {
+                return Ok(Fetched::Missing);
+            };
+            let (mut hasher, mut size, mut piece) = (Hasher::new(), 0, vec![0; PIECE]);
+            loop {
+                let read = fs::read_some(&mut file, &path, &mut piece)?;
+                if read == 0 {
+                    break;
+                }
+                hasher.update(&piece[..read]);
+                size += read as u64;
+            }
+            if hasher.finish() == *digest {
+                return Ok(Fetched::Found(size));
+            }
+            if self.take_away(&path, digest)? {
+                return Ok(Fetched::Damaged(path));
+            }
+        }
+    }
+
+    /// Every file of the store: blobs by their names, not read, and what is none, in the order of their names.
+    pub fn list(&self) -> Result<Listing, FsError> {
+        let mut listing = Listing::default();
+        for (shard, is_file) in fs::list(&self.dir)? {
+            let dir = self.dir.join(&shard);
+            if is_file || shard.len() != 2 {
+                if !shard.starts_with(fs::TEMP_PREFIX) {
+                    listing.strangers.push(dir);
+                }
+                continue;
+            }
+            for (rest, is_file) in fs::list(&dir)? {
+                let path = dir.join(&rest);
+                match format!("{shard}{rest}").parse() {
+                    Ok(digest) if is_file => {
+                        let Some(found) = fs::metadata(&path)? else {
+                            continue;
+                        };
+                        listing.blobs.push(Blob {
+                            digest,
+                            size: found.len(),
+                            modified: found.modified().ok(),
+                        });
+                    }
+                    _ => listing.strangers.push(path),
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Takes a blob away; none is no error. The caller holds the lock of the folder.
+    pub fn remove(&self, digest: &Digest) -> Result<(), FsError> {
+        let _held = self.places.as_ref().map(hold);
+        fs::remove(&self.path(digest))
+    }
+
+    /// Puts a file, whose bytes have been seen to be those of the digest, into place. It has to lie in the file system
+    /// of the store.
+    pub(super) fn adopt(&self, staged: &Path, digest: &Digest) -> Result<(), FsError> {
+        let path = self.path(digest);
+        fs::create_dir_durable(fs::parent(&path))?;
+        let _held = self.places.as_ref().map(hold);
+        fs::rename(staged, &path)?;
+        fs::flush_dir(fs::parent(&path))
+    }
+
     /// Whether the blob is here and can be read and is right; one that cannot be read is there to be replaced.
-    fn is_intact(&self, digest: &Digest) -> bool {
+    pub(super) fn is_intact(&self, digest: &Digest) -> bool {
         Digest::of_file(&self.path(digest)).is_ok_and(|found| found == *digest)
     }
 

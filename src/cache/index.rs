@@ -1,25 +1,31 @@
 //! All records in memory, found by key and by target without parsing any.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use super::Key;
-use super::log::Segment;
+use super::log::{Forgotten, Origin, Segment};
 use super::payload::{Head, PayloadError};
-use super::record::Record;
+use super::record::{Record, Verdict};
+use super::{Digest, Key};
 
 /// The records of a cache folder in their order.
 ///
 /// "Latest" means last in that order: by generation of the segment, then by its name, then by place in it. A run
 /// that had read another's records comes after it, whatever their clocks said; between runs that knew nothing of
-/// each other the name decides, which begins with the time the run started. The order is a function of the set of
-/// segments alone, so a merge of folders gives the same one however it was made.
+/// each other the name decides, which begins with the time the run started. A record in a pack stands where it was
+/// first written, a copy counts once, and what was forgotten does not count. The order is a function of the set of
+/// records alone, so a merge of folders gives the same one however it was made.
 #[derive(Debug, Default)]
 pub struct Records {
+    files: Vec<String>,
     segments: Vec<Vec<u8>>,
+    origins: Vec<Origin>,
     entries: Vec<Entry>,
     by_key: HashMap<Key, u32>,
     by_target: HashMap<Box<str>, Latest>,
+    forgotten: BTreeSet<Forgotten>,
+    hidden: HashSet<(u32, u32)>,
+    copies: usize,
     generation: u64,
 }
 
@@ -27,6 +33,8 @@ pub struct Records {
 struct Entry {
     segment: u32,
     payload: Range<usize>,
+    /// Which of the origins, and where in it; none for what was appended since the log was read.
+    origin: Option<(u32, u32)>,
     /// The passed record of the same key before this one.
     earlier: Option<u32>,
 }
@@ -40,13 +48,35 @@ struct Latest {
 /// A record that is not parsed yet: what its head tells, and the way to the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef<'a> {
+    payload: &'a [u8],
     head: Head<'a>,
 }
 
 impl<'a> RecordRef<'a> {
+    /// The bytes as they stand in the log.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
     /// What can be told without parsing.
     pub fn head(&self) -> Head<'a> {
         self.head
+    }
+
+    /// Every blob that it names, with its size where that is known: its outputs, and of a failure the end of its log.
+    /// A body that cannot be used names no log.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, Option<u64>)> + use<'a> {
+        let outputs = self.head.outputs().map(|(digest, size)| (digest, Some(size)));
+        let failure = if self.head.passed {
+            None
+        } else {
+            self.decode().ok().map(|record| record.verdict)
+        };
+        let log = match failure {
+            Some(Verdict::Failed { log, .. }) => log,
+            Some(Verdict::Passed) | None => None,
+        };
+        outputs.chain(log.map(|log| (log, None)))
     }
 
     /// Parses the whole record; an error means that it cannot be used and counts as none.
@@ -56,60 +86,114 @@ impl<'a> RecordRef<'a> {
 }
 
 impl Records {
-    /// Indexes segments in the order of [`read_all`](super::log::read_all).
+    /// Indexes segments as [`read_all`](super::log::read_all) gives them.
     pub fn new(segments: Vec<Segment>) -> Records {
         let mut records = Records::default();
-        let total = segments.iter().map(|segment| segment.payloads().len()).sum();
-        records.entries.reserve(total);
-        records.by_key.reserve(total);
-        records.by_target.reserve(total);
+        let origins: BTreeSet<&Origin> = segments.iter().flat_map(Segment::origins).collect();
+        records.origins = origins.into_iter().cloned().collect();
+        let mut found = Vec::new();
         for segment in segments {
             records.generation = records.generation.max(segment.generation);
-            let (bytes, payloads) = segment.into_parts();
-            records.add(bytes, payloads);
+            records.files.push(segment.name.clone());
+            let parts = segment.into_parts();
+            let ranks: Vec<u32> = parts
+                .origins
+                .iter()
+                .map(|origin| {
+                    let rank = records.origins.binary_search(origin);
+                    number(rank.expect("the origins of all segments were collected"))
+                })
+                .collect();
+            let file = number(records.segments.len());
+            found.extend(parts.records.into_iter().map(|placed| Entry {
+                segment: file,
+                payload: placed.payload,
+                origin: Some((ranks[placed.origin as usize], placed.place)),
+                earlier: None,
+            }));
+            records.forgotten.extend(parts.forgotten);
+            records.segments.push(parts.bytes);
         }
+        records.enter_all(found);
         records
+    }
+
+    /// Enters what was found: in order, a copy once, the forgotten not at all.
+    fn enter_all(&mut self, mut found: Vec<Entry>) {
+        let bytes = |entry: &Entry| &self.segments[entry.segment as usize][entry.payload.clone()];
+        let total = found.len();
+        found.sort_by(|a, b| a.origin.cmp(&b.origin).then_with(|| bytes(a).cmp(bytes(b))));
+        found.dedup_by(|a, b| a.origin == b.origin && bytes(a) == bytes(b));
+        self.copies = total - found.len();
+        let forgotten = self.forgotten_places();
+        self.entries.reserve(found.len());
+        self.by_key.reserve(found.len());
+        self.by_target.reserve(found.len());
+        for entry in found {
+            match entry.origin {
+                Some(origin) if forgotten.contains(&origin) => {
+                    self.hidden.insert(origin);
+                }
+                _ => self.enter(entry),
+            }
+        }
+    }
+
+    fn forgotten_places(&self) -> HashSet<(u32, u32)> {
+        let mut ranks = HashMap::<&str, Vec<u32>>::new();
+        if !self.forgotten.is_empty() {
+            for (rank, origin) in self.origins.iter().enumerate() {
+                ranks.entry(&origin.segment).or_default().push(number(rank));
+            }
+        }
+        let places = self.forgotten.iter().flat_map(|forgotten| &forgotten.records);
+        places
+            .flat_map(|(segment, places)| {
+                let ranks = ranks.get(segment.as_str()).map_or(&[][..], Vec::as_slice);
+                ranks
+                    .iter()
+                    .flat_map(move |rank| places.iter().map(move |place| (*rank, *place)))
+            })
+            .collect()
     }
 
     /// Adds the payload of a record that was just appended, after all others.
     pub fn push(&mut self, payload: Vec<u8>) {
-        let whole = 0..payload.len();
-        self.add(payload, vec![whole]);
+        let entry = Entry {
+            segment: number(self.segments.len()),
+            payload: 0..payload.len(),
+            origin: None,
+            earlier: None,
+        };
+        self.segments.push(payload);
+        self.enter(entry);
     }
 
-    fn add(&mut self, bytes: Vec<u8>, payloads: Vec<Range<usize>>) {
-        let segment = number(self.segments.len());
-        for payload in payloads {
-            let Ok(head) = Head::read(&bytes[payload.clone()]) else {
-                continue;
-            };
-            let place = number(self.entries.len());
-            let earlier = if head.passed {
-                self.by_key.insert(head.key, place)
-            } else {
-                None
-            };
-            let latest = match self.by_target.get_mut(head.target) {
-                Some(latest) => latest,
-                None => self.by_target.entry(head.target.into()).or_default(),
-            };
-            latest.any = Some(place);
-            if head.passed {
-                latest.passed = Some(place);
-            }
-            self.entries.push(Entry {
-                segment,
-                payload,
-                earlier,
-            });
+    fn enter(&mut self, mut entry: Entry) {
+        let payload = &self.segments[entry.segment as usize][entry.payload.clone()];
+        let Ok(head) = Head::read(payload) else {
+            return;
+        };
+        let place = number(self.entries.len());
+        if head.passed {
+            entry.earlier = self.by_key.insert(head.key, place);
         }
-        self.segments.push(bytes);
+        let latest = match self.by_target.get_mut(head.target) {
+            Some(latest) => latest,
+            None => self.by_target.entry(head.target.into()).or_default(),
+        };
+        latest.any = Some(place);
+        if head.passed {
+            latest.passed = Some(place);
+        }
+        self.entries.push(entry);
     }
 
     fn at(&self, place: u32) -> RecordRef<'_> {
         let entry = &self.entries[place as usize];
         let payload = &self.segments[entry.segment as usize][entry.payload.clone()];
         RecordRef {
+            payload,
             head: Head::read(payload).expect("only payloads whose head was read are entered"),
         }
     }
@@ -117,6 +201,38 @@ impl Records {
     /// All records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.entries.len()).map(|place| self.at(number(place)))
+    }
+
+    /// The records that were read, each with where it was first written: what a compaction, an archive or a merge
+    /// keeps of it. What this process appended since is not among them.
+    pub fn placed(&self) -> impl DoubleEndedIterator<Item = (&Origin, u32, RecordRef<'_>)> {
+        self.entries.iter().enumerate().filter_map(|(n, entry)| {
+            let (rank, place) = entry.origin?;
+            Some((&self.origins[rank as usize], place, self.at(number(n))))
+        })
+    }
+
+    /// What was forgotten.
+    pub fn forgotten(&self) -> impl ExactSizeIterator<Item = &Forgotten> {
+        self.forgotten.iter()
+    }
+
+    /// Whether a record that this hides was read: without it the record would be back.
+    pub fn hides(&self, forgotten: &Forgotten) -> bool {
+        self.hidden.iter().any(|(rank, place)| {
+            let places = forgotten.records.get(&self.origins[*rank as usize].segment);
+            places.is_some_and(|places| places.contains(place))
+        })
+    }
+
+    /// How many of the records that were read are copies of others, or forgotten: what a compaction does away with.
+    pub fn redundant(&self) -> usize {
+        self.copies + self.hidden.len()
+    }
+
+    /// The names of the segments that were read.
+    pub fn files(&self) -> &[String] {
+        &self.files
     }
 
     /// How many there are.
@@ -167,7 +283,6 @@ mod tests {
 
     use super::super::log::{LogWriter, read_all};
     use super::super::payload;
-    use super::super::record::Verdict;
     use super::super::record::tests::example;
     use super::*;
 

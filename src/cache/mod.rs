@@ -12,29 +12,38 @@
 //! [`Store`] bundles them. Blobs and records never name a host's paths and are never edited in place, so copying
 //! one folder's `cas/` and `log/` over another's is a merge: the result holds what both held.
 
+pub mod archive;
 pub mod cas;
+pub mod compact;
 #[cfg(test)]
 mod crash;
 pub mod digest;
+pub mod forget;
 pub mod fs;
+pub mod gc;
+#[cfg(test)]
+mod histories;
 pub mod host;
 pub mod index;
 pub mod inputs;
 pub mod lock;
 pub mod log;
+pub mod merge;
 pub mod payload;
 pub mod record;
 pub mod run;
 pub mod stat;
+pub mod stats;
 pub mod store;
+pub mod verify;
 
-pub use cas::{Cas, Fetched};
+pub use cas::{Blob, Cas, Fetched};
 pub use digest::{Digest, Hasher, Key};
 pub use fs::FsError;
 pub use index::{RecordRef, Records};
 pub use inputs::{Change, Input, Inputs};
 pub use lock::{Holder, LockError, LockGuard, Wait};
-pub use log::Damage;
+pub use log::{Damage, Forgotten, Origin};
 pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{RunDir, RunId};
 pub use stat::StatCache;

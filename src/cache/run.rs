@@ -46,6 +46,13 @@ impl RunId {
         RunId::new(Timestamp::now(), rand::random())
     }
 
+    /// When the run started, by its host's clock.
+    pub fn started(&self) -> Option<Timestamp> {
+        let (time, _) = self.0.split_once('-')?;
+        let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -207,6 +214,11 @@ pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(R
     Ok(left)
 }
 
+/// Whether the run goes on or was cut off, so that what it owned is still to be ended.
+pub(super) fn is_open(cache: &Path, id: &RunId) -> Result<bool, FsError> {
+    Ok(fs::metadata(&runs(cache).join(id.as_str()).join(JOURNAL))?.is_some())
+}
+
 /// What a journal's bytes say is owned. A line cut short, or of a kind that a later sweep owns, is passed over.
 fn still_owned<T: DeserializeOwned + PartialEq>(journal: &[u8]) -> Vec<T> {
     let mut owned = Vec::new();
@@ -249,6 +261,16 @@ mod tests {
         ] {
             assert!(wrong.parse::<RunId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_id_is_read_back_to_the_second() {
+        let started = Timestamp::from_second(1_795_320_252).unwrap();
+        assert_eq!(id(7).started(), Some(started));
+        assert_eq!(
+            "20269922T040412Z-0a1b2c".parse::<RunId>().unwrap().started(),
+            None
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Store {
         }
         let mut store = Store::open_read(dir)?;
         for damage in &store.damage {
-            // What cannot be mended is read around, now as later.
+            // What cannot be mended is read around, now as later; `verify` says so.
             let _ = damage.mend();
         }
         let log = LogWriter::new(store.dir.join("log"), run, store.records.generation());
@@ -141,6 +141,30 @@ impl Store {
     /// What of the log was left out when the store was opened.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
+    }
+
+    /// The folder of the log.
+    pub(super) fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Refuses a store that was opened to read.
+    pub(super) fn require_lock(&self) -> Result<(), StoreError> {
+        match self.writer {
+            Some(_) => Ok(()),
+            None => Err(StoreError::ReadOnly(self.dir.clone())),
+        }
+    }
+
+    /// Reads the log again, after packs were added or segments removed; what is appended from now on comes after it.
+    pub(super) fn reload(&mut self) -> Result<(), StoreError> {
+        let (segments, damage) = read_all(&self.log_dir())?;
+        self.records = Records::new(segments);
+        self.damage = damage;
+        if let Some(writer) = &mut self.writer {
+            writer.log.follow(self.records.generation());
+        }
+        Ok(())
     }
 
     /// Keeps `blobs`, then the record; when this returns, both are on the disk and the record is found by

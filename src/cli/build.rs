@@ -1,5 +1,6 @@
 //! `sweep build`: measure what is stale, print the summary.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::cache::{CacheFolder, after_build};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
@@ -17,7 +19,7 @@ use super::print::out;
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
-use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
+use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::exec::build::{Build, Outcome, build};
@@ -290,9 +292,13 @@ impl Live<'_> {
         self.introduce(&run, work, healed);
         let exit_code = run.interrupts.clone();
         let mut reporter = self.reporter();
+        let cache = CacheFolder::of(self.workspace);
+        let outgrown = Cell::new(false);
+        let (cache, has_outgrown) = (&cache, &outgrown);
         let outcome = runtime.block_on(async {
             let working = async move {
                 let outcome = build(&run, work, maker).await;
+                has_outgrown.set(gc::is_due(&run.store(), cache.max_bytes));
                 // Neither changes what was measured: digests are taken again, an ended run is looked at once more.
                 if let Err(error) = run.store().save_digests().and(run.dir().mark_ended()) {
                     run.say(Event::Healed {
@@ -309,6 +315,9 @@ impl Live<'_> {
             tokio::join!(working, telling).0
         });
         reporter.finish();
+        if outgrown.get() {
+            after_build(cache);
+        }
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
         Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))

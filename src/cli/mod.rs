@@ -2,6 +2,8 @@
 
 pub mod bench;
 mod build;
+mod cache;
+mod clean;
 mod completions;
 pub mod failure;
 mod graph;
@@ -69,6 +71,8 @@ enum Command {
     Results(results::ResultsArgs),
     Status(status::StatusArgs),
     Log(log::LogArgs),
+    Cache(cache::CacheArgs),
+    Clean(clean::CleanArgs),
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
@@ -110,6 +114,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             log::run(&cache, args, &mut std::io::stdout()).map_err(log_failure)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Cache(args) => cache::run(workspace, args),
+        Command::Clean(args) => clean::run(workspace, args),
         Command::Schema(args) => schema::run(args),
         Command::Bench(args) => bench::run(args).map_err(Failure::machinery),
         Command::Sim(args) => sim::run(args)

@@ -91,6 +91,19 @@ impl fmt::Display for Short {
     }
 }
 
+/// A size in the binary unit that matters: `812 B`, `3.2 GiB`.
+pub struct ShortSize(pub u64);
+
+impl fmt::Display for ShortSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(bits, _)| self.0 >> bits > 0) {
+            Some((bits, unit)) => write!(f, "{:.1} {unit}", self.0 as f64 / (1_u64 << bits) as f64),
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parse_duration(&String::deserialize(deserializer)?)

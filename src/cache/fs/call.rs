@@ -127,6 +127,11 @@ pub fn remove(path: &Path) -> Result<(), FsError> {
     absent_is_none(pass(Op::Remove, path, || fs::remove_file(path))).map(|_| ())
 }
 
+/// Removes a folder with all that is in it, following no link; none is no error.
+pub fn remove_tree(dir: &Path) -> Result<(), FsError> {
+    absent_is_none(pass(Op::Remove, dir, || fs::remove_dir_all(dir))).map(|_| ())
+}
+
 fn absent_is_none<T>(result: Result<T, FsError>) -> Result<Option<T>, FsError> {
     match result {
         Ok(value) => Ok(Some(value)),

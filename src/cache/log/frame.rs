@@ -11,8 +11,26 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-/// The version of the frames and of what they hold.
-pub const FORMAT: u32 = 1;
+/// The latest format that this sweep reads.
+pub const FORMAT: u32 = 2;
+
+/// What the frames of a segment hold, told by the format in its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Format 1: a record each, appended by one run.
+    Records,
+    /// Format 2: entries of a [pack](super::pack), written whole.
+    Pack,
+}
+
+impl Layout {
+    fn format(self) -> u32 {
+        match self {
+            Layout::Records => 1,
+            Layout::Pack => 2,
+        }
+    }
+}
 
 const MAGIC: &[u8; 8] = b"sweeplog";
 const CHECKSUM: usize = 8;
@@ -39,6 +57,7 @@ pub enum Damaged {
 /// What a segment's bytes hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scan {
+    pub(super) layout: Layout,
     /// How many writers' work this segment's writer had seen in a row, itself included; from 1.
     pub(super) generation: u64,
     /// Where the whole payloads lie, in the order they were written.
@@ -54,10 +73,10 @@ pub(super) struct Scan {
 pub(super) struct Newer(pub(super) u32);
 
 /// The header of a new segment.
-pub(super) fn header(generation: u64) -> Vec<u8> {
+pub(super) fn header(layout: Layout, generation: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&layout.format().to_le_bytes());
     bytes.extend_from_slice(&generation.to_le_bytes());
     let sum = checksum(&[&bytes]);
     bytes.extend_from_slice(&sum);
@@ -77,6 +96,7 @@ pub(super) fn frame(payload: &[u8]) -> Option<Vec<u8>> {
 /// Finds the whole frames. Any bytes will do: what follows the first bad one is left out.
 pub(super) fn scan(bytes: &[u8]) -> Result<Scan, Newer> {
     let mut scan = Scan {
+        layout: Layout::Records,
         generation: 0,
         payloads: Vec::new(),
         good: 0,
@@ -86,10 +106,11 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Scan, Newer> {
         // Its writer died between creating and writing it: nothing was lost.
         return Ok(scan);
     }
-    let Some(generation) = read_header(bytes)? else {
+    let Some((layout, generation)) = read_header(bytes)? else {
         scan.damaged = Some(Damaged::Header);
         return Ok(scan);
     };
+    scan.layout = layout;
     scan.generation = generation;
     scan.good = HEADER;
     while scan.good < bytes.len() {
@@ -113,7 +134,7 @@ pub(super) fn start_of(payload: &Range<usize>) -> usize {
     payload.start - FRAME_HEAD
 }
 
-fn read_header(bytes: &[u8]) -> Result<Option<u64>, Newer> {
+fn read_header(bytes: &[u8]) -> Result<Option<(Layout, u64)>, Newer> {
     let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
         return Ok(None);
     };
@@ -123,11 +144,13 @@ fn read_header(bytes: &[u8]) -> Result<Option<u64>, Newer> {
     }
     let format = u32::from_le_bytes([told[8], told[9], told[10], told[11]]);
     let generation = told[12..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    match format {
-        0 => Ok(None),
-        FORMAT => Ok(generation),
-        newer => Err(Newer(newer)),
-    }
+    let layout = match format {
+        0 => return Ok(None),
+        1 => Layout::Records,
+        2 => Layout::Pack,
+        newer => return Err(Newer(newer)),
+    };
+    Ok(generation.map(|generation| (layout, generation)))
 }
 
 fn read_frame(bytes: &[u8]) -> Result<&[u8], Damaged> {
@@ -162,7 +185,7 @@ mod tests {
     use super::*;
 
     fn segment(payloads: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = header(7);
+        let mut bytes = header(Layout::Records, 7);
         for payload in payloads {
             bytes.extend(frame(payload).unwrap());
         }
@@ -180,14 +203,14 @@ mod tests {
 
     #[test]
     fn a_segment_of_a_later_format_is_told() {
-        let mut bytes = header(1);
-        bytes[8] = 2;
+        let mut bytes = header(Layout::Records, 1);
+        bytes[8] = 3;
         let sum = checksum(&[&bytes[..HEADER - CHECKSUM]]);
         bytes[HEADER - CHECKSUM..].copy_from_slice(&sum);
-        assert_eq!(scan(&bytes), Err(Newer(2)));
+        assert_eq!(scan(&bytes), Err(Newer(3)));
         // The same byte changed by a fault, not by a later sweep.
-        let mut bytes = header(1);
-        bytes[8] = 2;
+        let mut bytes = header(Layout::Records, 1);
+        bytes[8] = 3;
         assert_eq!(scan(&bytes).unwrap().damaged, Some(Damaged::Header));
     }
 

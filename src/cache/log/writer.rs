@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::fs::{self, FsError};
 use super::super::run::RunId;
-use super::frame;
+use super::frame::{self, Layout};
 use super::reader::{LogError, SUFFIX};
 
 /// Appends one run's records; its segment is created with the first of them.
@@ -34,6 +34,12 @@ impl LogWriter {
             generation: seen.saturating_add(1),
             segment: None,
         }
+    }
+
+    /// Goes on in a new segment, after those up to generation `seen`.
+    pub fn follow(&mut self, seen: u64) {
+        self.generation = self.generation.max(seen.saturating_add(1));
+        self.segment = None;
     }
 
     /// Appends a payload and waits until it is on the disk.
@@ -68,7 +74,7 @@ impl LogWriter {
             .dir
             .join(format!("{}.{:08x}{SUFFIX}", self.run, rand::random::<u32>()));
         let file = fs::create_append(&path)?;
-        let header = frame::header(self.generation);
+        let header = frame::header(Layout::Records, self.generation);
         match begin(&file, &path, &header, &self.dir) {
             Ok(()) => Ok(Open {
                 file,

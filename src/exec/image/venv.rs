@@ -158,6 +158,7 @@ impl VenvMaker {
         let key = venv_key(file)?;
         let folder = self.images.join(key.to_string());
         if let Some(venv) = published(&folder, key) {
+            mark_used(&folder);
             return Ok(venv);
         }
         let in_folder = |source| ImageError::Folder {
@@ -316,6 +317,14 @@ async fn lock(folder: &Path, progress: &mut impl FnMut(&str)) -> io::Result<File
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
             Err(TryLockError::Error(error)) => return Err(error),
         }
+    }
+}
+
+/// Lets the lock's time tell when the image was last used, for [`crate::cache::gc`]. Where that cannot be written, an
+/// image is at worst made again.
+fn mark_used(folder: &Path) {
+    if let Ok(lock) = File::options().write(true).open(folder.join("lock")) {
+        let _ = lock.set_modified(std::time::SystemTime::now());
     }
 }
 

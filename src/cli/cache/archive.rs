@@ -1,0 +1,168 @@
+//! `sweep cache export` and `sweep cache import`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::super::failure::Failure;
+use super::super::ls::Format;
+use super::super::print::{json, out};
+use super::folder::{CacheFolder, Chosen};
+use crate::cache::RunId;
+use crate::cache::archive::{self, ArchiveError, Choice};
+use crate::cache::merge::{MergeError, Merged, merge_folder};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::quantity::{ShortSize, parse_size};
+use crate::graph::SelectError;
+
+/// Write results into a file that `sweep cache import` takes.
+///
+/// The file holds the records of the chosen targets and the blobs that they name, each verified while it is read. The
+/// same results give the same bytes on every machine. Logs of servers and images are not in it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sweep cache export all.tar.zst                                    everything on record
+  sweep cache export dsr1.tar.zst 'dsr1-*' '!**/c64'                some of it
+  sweep cache export new.tar.zst --since 20261122T040412Z-0a1b2c    what was recorded after this run
+
+Patterns choose by what is on record, so results of configs that are gone can be chosen as well.")]
+pub(super) struct ExportArgs {
+    /// The archive to write; one that is there is replaced once the new one is whole.
+    #[arg(value_name = "FILE.tar.zst")]
+    file: PathBuf,
+    /// Patterns of targets; everything without any.
+    patterns: Vec<String>,
+    /// Only what was recorded by runs that had seen this run's results.
+    #[arg(long, value_name = "RUN")]
+    since: Option<RunId>,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Take results of other machines into this cache.
+///
+/// An archive is verified to its last byte before anything changes. One that is damaged, cut short, holds a link, a
+/// path of its own or more than it tells is refused. Of a cache folder, whatever is whole is taken. What is here
+/// already stays, so the same may be imported twice, and in any order.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sweep cache import shard-*.tar.zst       what CI jobs have measured
+  sweep cache import ../other              another checkout's cache
+  sweep cache import /mnt/backup/.cache    a cache folder as it lies")]
+pub(super) struct ImportArgs {
+    /// Archives of `sweep cache export`, cache folders, or folders with a `.cache`.
+    #[arg(value_name = "FILE|DIR", required = true)]
+    sources: Vec<PathBuf>,
+    /// The most that an archive may hold, unpacked; `cache.max-size` of the Sweepfile without this.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+    /// Fail at once when a build holds the cache, instead of waiting for it.
+    #[arg(long)]
+    no_wait: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode, Failure> {
+    let chosen = Chosen::parse(&args.patterns).map_err(SelectError::Pattern)?;
+    let store = cache.read()?;
+    let choice = Choice {
+        target: &|target| chosen.matches(target),
+        since: args.since.clone(),
+    };
+    let nothing = !args.patterns.is_empty()
+        && !store
+            .records()
+            .iter()
+            .any(|record| chosen.matches(record.head().target));
+    if nothing {
+        return Err(unmatched(&args.patterns));
+    }
+    let exported = archive::export(&store, &choice, &args.file)?;
+    for reason in &exported.left_out {
+        eprintln!("left out: {reason}");
+    }
+    match args.format {
+        Format::Json => json(&exported),
+        Format::Text => out(&format!(
+            "{} records, {} blobs, {} in {}\n",
+            exported.records,
+            exported.blobs,
+            ShortSize(exported.bytes),
+            args.file.display()
+        )),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let mut store = cache.change(args.no_wait)?;
+    let most = args.max_size.unwrap_or(cache.max_bytes);
+    let mut all = Vec::new();
+    for source in &args.sources {
+        let merged = if source.is_dir() {
+            merge_folder(&mut store, source)?
+        } else {
+            archive::import(&mut store, source, most)?
+        };
+        for reason in &merged.left_out {
+            eprintln!("left out: {reason}");
+        }
+        if args.format == Format::Text {
+            out(&line(source, &merged));
+        }
+        all.push(merged);
+    }
+    if args.format == Format::Json {
+        json(&all);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(source: &Path, merged: &Merged) -> String {
+    let forgotten = match merged.forgotten {
+        0 => String::new(),
+        count => format!(", {count} targets forgotten"),
+    };
+    format!(
+        "{}: {} new records, {} new blobs ({}){forgotten}\n",
+        source.display(),
+        merged.records,
+        merged.blobs,
+        ShortSize(merged.bytes)
+    )
+}
+
+/// No record is of such a target.
+pub(in super::super) fn unmatched(patterns: &[String]) -> Failure {
+    let patterns: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+    Failure::Unmatched(
+        Diagnostic::error(format!("no target on record matches {}", patterns.join(" or ")))
+            .help("`sweep cache stats` tells what is on record, `sweep ls` the points there are"),
+    )
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Absent(_)
+            | ArchiveError::Refused { .. }
+            | ArchiveError::TooLarge { .. }
+            | ArchiveError::Newer { .. } => Self::wrong(error),
+            ArchiveError::UnknownRun(_) => Self::Unmatched(Diagnostic::error(error.to_string())),
+            ArchiveError::Store(_) | ArchiveError::Write { .. } => Self::machinery(error),
+        }
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Store(error) => error.into(),
+            error @ (MergeError::NoCache(_) | MergeError::Itself(_) | MergeError::Forged { .. }) => {
+                Self::wrong(error)
+            }
+        }
+    }
+}
