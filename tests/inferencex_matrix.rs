@@ -113,13 +113,13 @@ fn agentic_rows_have_their_share_of_memory() {
 #[test]
 fn evals_are_marked_or_alone() {
     let marked = |words: &str| rows(words).iter().filter(|row| row["run-eval"] == true).count();
-    assert_eq!((rows("full-sweep").len(), marked("full-sweep")), (10, 4));
+    assert_eq!((rows("full-sweep").len(), marked("full-sweep")), (10, 3));
     assert_eq!(
         (
             rows("full-sweep --evals-only").len(),
             marked("full-sweep --evals-only")
         ),
-        (5, 5)
+        (4, 4)
     );
     assert_eq!(rows("full-sweep --all-evals").len(), 10);
     assert!(

@@ -115,26 +115,41 @@ impl Writer {
 
     fn string(&mut self, text: &str) {
         self.text.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.text.push_str("\\\""),
-                '\\' => self.text.push_str("\\\\"),
-                '\n' => self.text.push_str("\\n"),
-                '\r' => self.text.push_str("\\r"),
-                '\t' => self.text.push_str("\\t"),
-                '\u{8}' => self.text.push_str("\\b"),
-                '\u{c}' => self.text.push_str("\\f"),
-                c if c.is_ascii() && c >= ' ' => self.text.push(c),
-                c if !c.is_ascii() && self.layout == Layout::Model => self.text.push(c),
-                c => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        self.text.push_str(&format!("\\u{unit:04x}"));
-                    }
+        let mut rest = text;
+        // Most texts are one run that needs no escape.
+        while let Some(at) = rest.find(|c| needs_escape(c, self.layout)) {
+            let (run, tail) = rest.split_at(at);
+            self.text.push_str(run);
+            let mut chars = tail.chars();
+            if let Some(c) = chars.next() {
+                self.escape(c);
+            }
+            rest = chars.as_str();
+        }
+        self.text.push_str(rest);
+        self.text.push('"');
+    }
+
+    fn escape(&mut self, c: char) {
+        match c {
+            '"' => self.text.push_str("\\\""),
+            '\\' => self.text.push_str("\\\\"),
+            '\n' => self.text.push_str("\\n"),
+            '\r' => self.text.push_str("\\r"),
+            '\t' => self.text.push_str("\\t"),
+            '\u{8}' => self.text.push_str("\\b"),
+            '\u{c}' => self.text.push_str("\\f"),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    self.text.push_str(&format!("\\u{unit:04x}"));
                 }
             }
         }
-        self.text.push('"');
     }
+}
+
+fn needs_escape(c: char, layout: Layout) -> bool {
+    c < ' ' || c == '"' || c == '\\' || (!c.is_ascii() && layout != Layout::Model)
 }
 
 fn json_float(value: f64) -> String {
