@@ -2,6 +2,7 @@
 //!
 //! serde-saphyr parses; this keeps its values with their spans, so that every later message can show the line.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -299,6 +300,9 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
+/// Keys up to which a mapping is searched.
+const SEARCHED: usize = 16;
+
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -356,8 +360,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
-        // Linear search would make a hostile mapping quadratic.
-        let mut index = std::collections::HashMap::<String, usize>::new();
+        // Most mappings are small and are searched; a hostile one would make that quadratic.
+        let mut index = HashMap::<String, usize>::new();
         while let Some(name) = map.next_key::<Spanned<Value>>()? {
             let span = span_of(name.referenced);
             let name = match name.value {
@@ -371,20 +375,27 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 }
             };
             let value: Node = map.next_value()?;
-            match index.get(&name) {
-                Some(&at) => {
-                    let first = entries[at].0.span;
-                    entries[at] = (
-                        Key {
-                            name,
-                            span,
-                            repeats: Some(first),
-                        },
-                        value,
-                    );
+            if entries.len() == SEARCHED {
+                index.extend(
+                    entries
+                        .iter()
+                        .enumerate()
+                        .map(|(at, (key, _))| (key.name.clone(), at)),
+                );
+            }
+            let earlier = match entries.len() {
+                0..SEARCHED => entries.iter().position(|(key, _)| key.name == name),
+                _ => index.get(&name).copied(),
+            };
+            match earlier {
+                Some(at) => {
+                    let repeats = Some(entries[at].0.span);
+                    entries[at] = (Key { name, span, repeats }, value);
                 }
                 None => {
-                    index.insert(name.clone(), entries.len());
+                    if entries.len() >= SEARCHED {
+                        index.insert(name.clone(), entries.len());
+                    }
                     entries.push((
                         Key {
                             name,
@@ -452,6 +463,16 @@ mod tests {
             assert!(shown.contains("put the template in quotes"), "{text}: {shown}");
         }
         assert!(parse("a: '{{ conc }}'\nb: {{}: 1}\n").0.is_err());
+    }
+
+    #[test]
+    fn a_large_mapping_knows_its_repeated_keys_too() {
+        let mut text: String = (0..40).map(|i| format!("k{i}: {i}\n")).collect();
+        text.push_str("k3: again\nk39: again\nk40: 40\n");
+        let (document, notes) = parse(&text);
+        let root = document.unwrap().root;
+        assert_eq!((root.entries().len(), notes.0.len()), (41, 2));
+        assert_eq!(root.get("k3").unwrap().as_str(), Some("again"));
     }
 
     #[test]
