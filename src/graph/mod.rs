@@ -3,6 +3,8 @@
 mod build;
 mod compile;
 pub mod export;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod hardware;
 pub mod pattern;
 mod recipe_match;
