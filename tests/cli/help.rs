@@ -33,10 +33,14 @@ fn the_program() {
       results      Print results from the cache; nothing runs
       status       Show what the running build does, or how the last one ended
       log          Print what a target's last attempt wrote
+      cache        Look after what has been measured: check it, count it, shrink it, carry it to another
+                   machine
+      clean        Forget the results of targets, so that the next build makes them again
       schema       Print the JSON Schema of a file format, for editors and other programs
       bench        Measure a running server with a random load
       sim          Serve a simulated engine over HTTP, OpenAI-compatible: continuous batching over a
                    roofline of the named GPU
+      inferencex   InferenceX's own tools, drop-in: the same flags, files and output
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -659,7 +663,7 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(names.len(), 13, "{names:?}");
+    assert_eq!(names.len(), 16, "{names:?}");
     for name in names {
         let help = help(&[name]);
         assert!(
