@@ -94,7 +94,17 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
                 .iter()
                 .filter(|n| graph.dag[**n].id.kind == Kind::Server)
                 .count();
-            eprintln!("{} points, {servers} servers", listed.len());
+            // The matrix as written; a point that stands in it twice is listed once.
+            let twice = graph
+                .duplicates
+                .iter()
+                .filter(|i| points.binary_search(i).is_ok())
+                .count();
+            let written = listed.len() + twice;
+            match twice {
+                0 => eprintln!("{written} points, {servers} servers"),
+                _ => eprintln!("{written} points ({} distinct), {servers} servers", listed.len()),
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

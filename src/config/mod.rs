@@ -1,8 +1,10 @@
 //! What users write: parsing, validation, and messages that name file, line and remedy.
 
 pub mod changelog;
+pub mod concurrency;
 pub mod diagnostic;
 pub mod launcher;
+mod lax;
 pub mod master;
 pub mod nearest;
 pub mod project;

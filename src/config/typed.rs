@@ -3,11 +3,14 @@
 //! One declaration serves three ends: `sweep schema` prints the schema, editors complete from it, and this module
 //! checks a file against it, finding every violation in one go, each with its place.
 
+use std::marker::PhantomData;
+
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::lax;
 use super::source::Span;
 use super::yaml::{Document, Node, Value};
 
@@ -17,23 +20,49 @@ pub fn read<T: JsonSchema + DeserializeOwned>(
     node: &Node,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let schema = schemars::schema_for!(T);
-    let before = diagnostics.0.len();
-    Checker {
-        document,
-        root: schema.as_value(),
-        diagnostics,
-    }
-    .check(schema.as_value(), node, "");
-    if diagnostics.0.len() > before {
-        return None;
-    }
-    match serde_json::from_value(node.to_json()) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            diagnostics.push(document.error(error.to_string(), node.span, "in here"));
-            None
+    Reader::new().read(document, node, diagnostics)
+}
+
+/// Reads many values of one type: its schema is made once.
+pub struct Reader<T> {
+    schema: Schema,
+    of: PhantomData<T>,
+}
+
+impl<T: JsonSchema + DeserializeOwned> Reader<T> {
+    pub fn new() -> Self {
+        Self {
+            schema: schemars::schema_for!(T),
+            of: PhantomData,
         }
+    }
+
+    /// Reads one value, as [`read`] does.
+    pub fn read(&self, document: &Document, node: &Node, diagnostics: &mut Diagnostics) -> Option<T> {
+        let before = diagnostics.0.len();
+        let schema = self.schema.as_value();
+        let checked = Checker {
+            document,
+            root: schema,
+            diagnostics,
+        }
+        .check(schema, node, "");
+        if diagnostics.0.len() > before {
+            return None;
+        }
+        match serde_json::from_value(checked) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                diagnostics.push(document.error(error.to_string(), node.span, "in here"));
+                None
+            }
+        }
+    }
+}
+
+impl<T: JsonSchema + DeserializeOwned> Default for Reader<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -79,52 +108,68 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `name` is how the value is called in messages: its key, or empty for a whole file.
-    fn check(&mut self, schema: &'a Json, node: &Node, name: &str) {
+    /// The value as the type's deserializer takes it. `name` is how it is called in messages: its key, or empty for a
+    /// whole file.
+    fn check(&mut self, schema: &'a Json, node: &Node, name: &str) -> Json {
+        let lax = lax::is_lax(schema);
         let schema = self.resolve(schema);
         if let Some(branches) = schema
             .get("anyOf")
             .or_else(|| schema.get("oneOf"))
             .and_then(Json::as_array)
         {
-            self.check_branches(branches, node, name);
-            return;
+            return self.check_branches(branches, node, name);
         }
         if let Some(choices) = choices(schema) {
             self.check_choice(&choices, node, name);
-            return;
+            return node.to_json();
         }
+        let coerced = if lax {
+            lax::coerce(&expected_types(schema), node)
+        } else {
+            None
+        };
+        let node = coerced.as_ref().unwrap_or(node);
         if !self.check_type(schema, node, name) {
-            return;
+            return Json::Null;
         }
         match &node.value {
-            Value::Map(_) => self.check_mapping(schema, node, name),
-            Value::Seq(items) => {
-                if items.is_empty() && schema.get("minItems").is_some() {
-                    self.error(
-                        format!("`{name}` is empty"),
-                        node.span,
-                        "expected at least one entry".to_owned(),
-                    );
-                }
-                if let Some(of) = schema.get("items") {
-                    for item in items {
-                        self.check(of, item, name);
-                    }
-                }
-            }
+            Value::Map(_) => return self.check_mapping(schema, node, name),
+            Value::Seq(items) => return self.check_list(schema, items, node, name, lax),
             Value::Str(text) => self.check_text(schema, text, node, name),
             Value::Int(_) | Value::Float(_) => self.check_number(schema, node, name),
             Value::Null | Value::Bool(_) => {}
         }
+        node.to_json()
     }
 
-    fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) {
+    fn check_list(&mut self, schema: &'a Json, items: &[Node], node: &Node, name: &str, lax: bool) -> Json {
+        if items.is_empty() && schema.get("minItems").is_some() {
+            self.error(
+                format!("`{name}` is empty"),
+                node.span,
+                "expected at least one entry".to_owned(),
+            );
+        }
+        let Some(of) = schema.get("items") else {
+            return node.to_json();
+        };
+        let item = |item: &Node| match lax {
+            true => match lax::coerce(&expected_types(self.resolve(of)), item) {
+                Some(coerced) => self.check(of, &coerced, name),
+                None => self.check(of, item, name),
+            },
+            false => self.check(of, item, name),
+        };
+        items.iter().map(item).collect()
+    }
+
+    fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) -> Json {
         let branches: Vec<_> = branches.iter().map(|b| self.resolve(b)).collect();
         let choices: Option<Vec<_>> = branches.iter().map(|b| choices(b)).collect();
         if let Some(choices) = choices {
             self.check_choice(&choices.concat(), node, name);
-            return;
+            return node.to_json();
         }
         let fits =
             |b: &&&Json| expected_types(b).is_empty() || expected_types(b).iter().any(|t| is_a(node, t));
@@ -133,6 +178,7 @@ impl<'a> Checker<'a> {
             None => {
                 let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
                 self.wrong_type(&expected, node, name);
+                Json::Null
             }
         }
     }
@@ -192,12 +238,16 @@ impl<'a> Checker<'a> {
         );
     }
 
-    fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) {
+    fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) -> Json {
+        let mut checked = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties");
         for (key, value) in node.entries() {
             match (properties.and_then(|p| p.get(&key.name)), others) {
-                (Some(property), _) => self.check(property, value, &key.name),
+                (Some(property), _) => {
+                    let value = self.check(property, value, &key.name);
+                    checked.insert(key.name.clone(), value);
+                }
                 (None, Some(Json::Bool(false))) => {
                     let inside = if name.is_empty() {
                         String::new()
@@ -217,8 +267,13 @@ impl<'a> Checker<'a> {
                         );
                     self.diagnostics.push(diagnostic);
                 }
-                (None, Some(other)) => self.check(other, value, &key.name),
-                (None, None) => {}
+                (None, Some(other)) => {
+                    let value = self.check(other, value, &key.name);
+                    checked.insert(key.name.clone(), value);
+                }
+                (None, None) => {
+                    checked.insert(key.name.clone(), value.to_json());
+                }
             }
         }
         let required = schema.get("required").and_then(Json::as_array);
@@ -236,6 +291,7 @@ impl<'a> Checker<'a> {
                 );
             }
         }
+        Json::Object(checked)
     }
 
     fn check_text(&mut self, schema: &Json, text: &str, node: &Node, name: &str) {
@@ -271,6 +327,9 @@ impl<'a> Checker<'a> {
             bound("exclusiveMinimum").map(|m| format!("expected more than {m}"))
         } else if bound("maximum").is_some_and(|m| value > m) {
             bound("maximum").map(|m| format!("expected at most {m}"))
+        } else if schema.get("format").and_then(Json::as_str) == Some("uint32") && value > f64::from(u32::MAX)
+        {
+            Some(format!("expected at most {}", u32::MAX))
         } else {
             None
         };

@@ -13,7 +13,7 @@ use crate::cache::digest::{Digest, Key};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::matrix::{Point, expand};
+use crate::matrix::{Matrix, Point, expand};
 
 /// A target and what it is made of.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub enum Spec {
 pub struct Graph {
     pub dag: DiGraph<Target, ()>,
     pub points: Vec<Point>,
+    /// For each point that the configs write a second time, which one it is.
+    pub duplicates: Vec<usize>,
     pub profile: String,
     /// For each point its bench and process targets, or why there are none.
     pub chains: Vec<Result<Chain, Box<Diagnostic>>>,
@@ -73,11 +75,12 @@ impl Graph {
         profile: (&str, &Profile),
         digest: &mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     ) -> Self {
-        let points = expand(&project.configs);
+        let Matrix { points, duplicates } = expand(&project.configs, &project.runners);
         let mut compiler = Compiler::new(project, profile, digest);
         let mut graph = Self {
             dag: DiGraph::new(),
             points: Vec::new(),
+            duplicates,
             profile: profile.0.to_owned(),
             chains: Vec::with_capacity(points.len()),
             ids: HashMap::new(),

@@ -3,5 +3,6 @@
 mod expand;
 mod point;
 
-pub use expand::{expand, ladder};
-pub use point::{ConfigKey, Parallel, Point, Topology};
+pub use crate::config::concurrency::ladder;
+pub use expand::{Matrix, expand};
+pub use point::{AGENTIC_DURATION, Agentic, ConfigKey, Parallel, Point, Scenario, Topology};
