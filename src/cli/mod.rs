@@ -2,12 +2,14 @@
 
 pub mod bench;
 mod build;
+mod check;
 mod completions;
 pub mod failure;
 mod graph;
 pub mod guard;
 pub mod log;
 mod ls;
+mod migrate;
 mod plan;
 mod print;
 pub mod report;
@@ -63,6 +65,8 @@ enum Command {
     Results(results::ResultsArgs),
     Status(status::StatusArgs),
     Log(log::LogArgs),
+    Check(check::CheckArgs),
+    Migrate(migrate::MigrateArgs),
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
@@ -102,6 +106,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             log::run(&cache, args, &mut std::io::stdout()).map_err(log_failure)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check(args) => check::run(workspace, args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Bench(args) => bench::run(args).map_err(Failure::machinery),
         Command::Sim(args) => sim::run(args)

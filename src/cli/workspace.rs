@@ -31,15 +31,20 @@ pub(super) struct Workspace {
     profile: String,
 }
 
+/// The project's folder.
+pub(super) fn root(args: &WorkspaceArgs) -> Result<PathBuf, Failure> {
+    let here = match &args.directory {
+        Some(directory) => directory.clone(),
+        None => std::env::current_dir()
+            .map_err(|e| Failure::machinery(format!("find the current folder: {e}")))?,
+    };
+    Ok(Project::find_root(&here)?)
+}
+
 impl Workspace {
     /// Reads the project. Warnings are printed.
     pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
-        let here = match &args.directory {
-            Some(directory) => directory.clone(),
-            None => std::env::current_dir()
-                .map_err(|e| Failure::machinery(format!("find the current folder: {e}")))?,
-        };
-        let root = Project::find_root(&here)?;
+        let root = root(args)?;
         let project = Project::load(&root)?;
         print_all(&project.warnings.0);
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();

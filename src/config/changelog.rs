@@ -11,11 +11,14 @@ pub struct Changelog(pub Vec<Entry>);
 /// One change.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("x-elsewhere" = {
+    "date": "git knows when the entry was added; remove the field",
+}))]
 pub struct Entry {
     /// Names of configs, or patterns with `*`.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-hint" = "write a list, also of one: `config-keys: [dsr1-fp8-h200-sglang]`"))]
     pub config_keys: Vec<String>,
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-hint" = "write a list, a line each: `description: [\"what changed\"]`"))]
     pub description: Vec<String>,
     pub pr_link: String,
     #[serde(default)]

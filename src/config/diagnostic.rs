@@ -11,6 +11,8 @@ use super::source::{Source, SourceError, Span};
 pub enum Severity {
     Error,
     Warning,
+    /// Worth knowing; nothing is wrong.
+    Info,
 }
 
 /// One message: what is wrong, where, and what to do next.
@@ -44,6 +46,13 @@ impl Diagnostic {
     pub fn warning(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(message)
+        }
+    }
+
+    pub fn info(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Info,
             ..Self::error(message)
         }
     }
@@ -83,6 +92,7 @@ impl Diagnostic {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
+            Severity::Info => Level::INFO,
         };
         let mut group = level.primary_title(&self.message).elements(self.snippets());
         for help in &self.help {

@@ -9,6 +9,11 @@ pub(super) fn is_lax(schema: &Json) -> bool {
     schema.get("x-lax").is_some()
 }
 
+/// Whether the value is true, however it is spelled.
+pub(super) fn is_true(node: &Node) -> bool {
+    matches!(node.value, Value::Bool(true)) || boolean(&node.value) == Some(true)
+}
+
 /// The value as one of the expected types, where it is only spelled otherwise.
 pub(super) fn coerce(expected: &[&str], node: &Node) -> Option<Node> {
     let value = expected.iter().find_map(|kind| match *kind {

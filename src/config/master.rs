@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::concurrency::concurrencies;
 use super::runners::{DramError, Hardware};
 
 /// An entry of a master config: single node or multi node, chosen by its `multinode` field.
@@ -17,6 +18,10 @@ pub enum Entry {
 /// A server on one node.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("x-elsewhere" = {
+    "multi-node-configs": "write `multinode: true` and put `prefill` and `decode` into `scenarios: fixed-seq-len: … search-space`",
+    "seq-len-configs": "`scenarios: fixed-seq-len` has taken its place; an entry has one of the two",
+}))]
 pub struct SingleNode {
     /// The engine's image.
     pub image: String,
@@ -41,6 +46,10 @@ pub struct SingleNode {
 /// Servers over several nodes, prefill and decode apart or together.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("x-elsewhere" = {
+    "multi-node-configs": "write `multinode: true` and put `prefill` and `decode` into `scenarios: fixed-seq-len: … search-space`",
+    "seq-len-configs": "`scenarios: fixed-seq-len` has taken its place; an entry has one of the two",
+}))]
 pub struct MultiNode {
     pub image: String,
     pub model: String,
@@ -351,6 +360,41 @@ impl SpecDecoding {
 }
 
 impl Entry {
+    /// How many points the search spaces write, duplicates included.
+    pub fn point_count(&self) -> usize {
+        let counted = |start, end, list: &Option<Vec<u32>>| concurrencies(start, end, list.as_deref()).len();
+        let agentic = self
+            .agentic_coding()
+            .iter()
+            .flat_map(|scenario| &scenario.search_space);
+        let agentic = agentic
+            .map(|s| counted(s.conc_start, s.conc_end, &s.conc_list))
+            .sum::<usize>();
+        let fixed = match self {
+            Self::Single(single) => {
+                let searches = single
+                    .scenarios
+                    .fixed_seq_len()
+                    .iter()
+                    .flat_map(|s| &s.search_space);
+                searches
+                    .map(|s| counted(s.conc_start, s.conc_end, &s.conc_list))
+                    .sum::<usize>()
+            }
+            Self::Multi(multi) => {
+                let searches = multi
+                    .scenarios
+                    .fixed_seq_len()
+                    .iter()
+                    .flat_map(|s| &s.search_space);
+                searches
+                    .map(|s| counted(s.conc_start, s.conc_end, &s.conc_list))
+                    .sum()
+            }
+        };
+        fixed + agentic
+    }
+
     /// The runner label.
     pub fn runner(&self) -> &str {
         match self {

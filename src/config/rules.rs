@@ -1,6 +1,7 @@
 //! What a master entry must satisfy beyond its types: concurrencies, divisibility, routers, transfers, offload.
 
 use super::diagnostic::Diagnostics;
+use super::legacy::Rewritten;
 use super::master::{
     AgenticCoding, AgenticSearch, Component, Entry, KvOffloading, MultiNode, MultiSearch, SingleSearch,
     Worker,
@@ -8,10 +9,17 @@ use super::master::{
 use super::runners::Runners;
 use super::yaml::{Document, Node};
 
-/// Checks one entry; `node` is its mapping.
-pub fn check_entry(document: &Document, node: &Node, entry: &Entry, diagnostics: &mut Diagnostics) {
+/// Checks one entry; `node` is its mapping, `rewritten` tells the age of its file.
+pub fn check_entry(
+    document: &Document,
+    node: &Node,
+    entry: &Entry,
+    rewritten: &Rewritten,
+    diagnostics: &mut Diagnostics,
+) {
     let mut rules = Rules {
         document,
+        cluster_labels: !rewritten.before_cluster_labels(),
         diagnostics,
     };
     match entry {
@@ -130,6 +138,8 @@ fn search_place<'a>(node: &'a Node, kind: &str, scenario: usize, search: usize) 
 
 struct Rules<'a> {
     document: &'a Document,
+    /// Whether agentic scenarios must name a fleet: older files could not.
+    cluster_labels: bool,
     diagnostics: &'a mut Diagnostics,
 }
 
@@ -199,7 +209,7 @@ impl Rules<'_> {
 
     /// What holds for an entry with agentic scenarios as a whole.
     fn agentic(&mut self, node: &Node, runner: &str, scenarios: &[AgenticCoding]) {
-        if !scenarios.is_empty() && !runner.starts_with("cluster:") {
+        if self.cluster_labels && !scenarios.is_empty() && !runner.starts_with("cluster:") {
             self.wrong(
                 node.nearest_at(&["runner"]),
                 "agentic scenarios run on one exact fleet",

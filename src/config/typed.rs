@@ -216,6 +216,12 @@ impl<'a> Checker<'a> {
             return true;
         }
         self.wrong_type(&expected, node, name);
+        if let (Some(hint), Some(last)) = (
+            schema.get("x-hint").and_then(Json::as_str),
+            self.diagnostics.0.last_mut(),
+        ) {
+            last.help.push(hint.to_owned());
+        }
         false
     }
 
@@ -254,17 +260,19 @@ impl<'a> Checker<'a> {
                     } else {
                         format!(" in `{name}`")
                     };
-                    let diagnostic = self
-                        .document
-                        .error(
-                            format!("unknown field `{}`{inside}", key.name),
-                            key.span,
-                            "not a field here",
-                        )
-                        .nearest(
+                    let diagnostic = self.document.error(
+                        format!("unknown field `{}`{inside}", key.name),
+                        key.span,
+                        "not a field here",
+                    );
+                    let elsewhere = schema.get("x-elsewhere").and_then(|e| e.get(&key.name)?.as_str());
+                    let diagnostic = match elsewhere {
+                        Some(hint) => diagnostic.help(hint),
+                        None => diagnostic.nearest(
                             &key.name,
                             properties.into_iter().flat_map(|p| p.keys()).map(String::as_str),
-                        );
+                        ),
+                    };
                     self.diagnostics.push(diagnostic);
                 }
                 (None, Some(other)) => {
