@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::changed::{ChangedArgs, Narrowed};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
@@ -38,6 +39,7 @@ use crate::results::terminal;
   sweep build nightly                  a sweep of the Sweepfile
   sweep build '**/c64' '!*-trt'        points by id, without some
   sweep build 'dsr1-*' -n              only say what would run, and why
+  sweep build --changed origin/main..HEAD   what new changelog entries ask for
   sweep build --max-age 7d nightly     measure again what is older than a week
   sweep build nightly --format json    events as JSON lines
 
@@ -45,6 +47,8 @@ The first Ctrl-C ends gracefully: finished points are kept, servers are stopped.
 pub(super) struct BuildArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
+    #[command(flatten)]
+    pub changed: ChangedArgs,
     /// Only show the plan; the same as `sweep plan`.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -74,7 +78,7 @@ impl BuildArgs {
 pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
-    let selection = workspace.select(&graph, &args.patterns)?;
+    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = Plan::new(
@@ -91,9 +95,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         } else {
             ls::Format::Text
         };
-        plan::print(&graph, &selection, &plan, profile, format);
+        plan::print(&graph, &selection, &evals, &plan, profile, format);
         return Ok(ExitCode::SUCCESS);
     }
+    note_evals(&evals);
     refuse_broken(&graph, &selection)?;
     if plan.is_fresh() {
         let build = Build {
@@ -166,7 +171,11 @@ impl Attempt<'_> {
         let mut store = Store::open_write(&self.workspace.cache, id.clone(), lock, SystemTime::now())?;
         // Whoever held the lock before may have built it all.
         let mut graph = self.workspace.graph_with(&mut |path| store.digest(path));
-        let selection = self.workspace.select(&graph, &self.args.patterns)?;
+        let selection = self
+            .args
+            .changed
+            .select(self.workspace, &graph, &self.args.patterns)?
+            .selection;
         let (_, profile) = self.workspace.profile();
         let plan = Plan::new(
             &self.workspace.project,
@@ -377,6 +386,16 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
             ExitCode::from(SOME_FAILED)
         }
         None => ExitCode::from(FRESH),
+    }
+}
+
+/// Says that accuracy is not checked where the changelog asks for it.
+fn note_evals(evals: &[usize]) {
+    if !evals.is_empty() {
+        print_all(&[Diagnostic::warning(format!(
+            "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
+            evals.len()
+        ))]);
     }
 }
 

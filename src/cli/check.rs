@@ -28,6 +28,7 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let project = Project::load(&root(workspace)?)?;
+    project.changelog()?;
     let matrix = expand(&project.configs, &project.runners);
     let mut found: Vec<Diagnostic> = project.warnings.0.clone();
     found.extend(advice::advice(&project));

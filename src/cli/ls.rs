@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::changed::ChangedArgs;
 use super::failure::Failure;
 use super::print::{json, out};
 use super::workspace::{Workspace, WorkspaceArgs};
@@ -18,6 +19,7 @@ use crate::matrix::Point;
   sweep ls 'dsr1-fp8-*'                 the points of some configs
   sweep ls '**/c64' '!*-trt'            by id, without some
   sweep ls 'dsr1-*' --kind server       the servers that they need
+  sweep ls --changed origin/main..HEAD  what new changelog entries ask for
   sweep ls --format json | jq length")]
 pub(super) struct LsArgs {
     /// Patterns or names of sweeps; everything without any.
@@ -25,6 +27,8 @@ pub(super) struct LsArgs {
     /// Targets of this kind instead of points.
     #[arg(long)]
     pub kind: Option<Kind>,
+    #[command(flatten)]
+    pub changed: ChangedArgs,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -50,7 +54,7 @@ struct Listed<'a> {
 pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let graph = workspace.graph();
-    let selection = workspace.select(&graph, &args.patterns)?;
+    let selection = args.changed.select(&workspace, &graph, &args.patterns)?.selection;
     if let Some(kind) = args.kind {
         let ids: Vec<&TargetId> = selection
             .targets

@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod build;
+mod changed;
 mod check;
 mod completions;
 pub mod failure;

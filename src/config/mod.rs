@@ -11,6 +11,7 @@ pub mod legacy;
 pub mod lists;
 pub mod master;
 pub mod nearest;
+pub mod priority;
 pub mod project;
 pub mod quantity;
 pub mod recipe;
