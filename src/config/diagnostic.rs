@@ -170,13 +170,20 @@ impl From<SourceError> for Diagnostic {
     }
 }
 
+/// Messages that one reading keeps.
+const MOST_KEPT: usize = 2000;
+
 /// Everything wrong that one reading found, in order; an error type when it holds errors.
 #[derive(Debug, Default)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
+    /// Adds a message. Of thousands nobody reads, and a hostile file could fill memory with, the first are kept.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        let first_error = || diagnostic.severity == Severity::Error && !self.has_errors();
+        if self.0.len() < MOST_KEPT || first_error() {
+            self.0.push(diagnostic);
+        }
     }
 
     pub fn has_errors(&self) -> bool {

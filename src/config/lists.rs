@@ -19,10 +19,14 @@ const FIELDS: [&str; 9] = [
 /// Entries that one entry may stand for.
 const MOST: usize = 1024;
 
+/// Entries that all lists of a file may stand for.
+const MOST_IN_FILE: usize = 100_000;
+
 /// Writes every list of topology values in the search spaces of a master config out; says whether there were any.
 pub fn write_out(document: &mut Document, diagnostics: &mut Diagnostics) -> bool {
     let mut any = false;
     let mut wrong = Vec::new();
+    let mut total = 0usize;
     if let Value::Map(entries) = &mut document.root.value {
         for (_, entry) in entries {
             let Some(scenarios) = entry.get_mut("scenarios") else {
@@ -34,6 +38,10 @@ pub fn write_out(document: &mut Document, diagnostics: &mut Diagnostics) -> bool
                         && space.iter().any(|search| count(search) != 1)
                     {
                         any = true;
+                        total = space.iter().map(count).fold(total, usize::saturating_add);
+                        if total > MOST_IN_FILE {
+                            break;
+                        }
                         let written = std::mem::take(space);
                         for search in written {
                             spread(search, space, &mut wrong);
@@ -42,6 +50,14 @@ pub fn write_out(document: &mut Document, diagnostics: &mut Diagnostics) -> bool
                 }
             }
         }
+    }
+    if total > MOST_IN_FILE {
+        diagnostics.push(document.error(
+            format!("the lists of this file stand for more than {MOST_IN_FILE} topologies"),
+            document.root.span,
+            "in this file",
+        ));
+        return any;
     }
     for node in wrong {
         diagnostics.push(document.error(

@@ -39,15 +39,26 @@ impl<T: JsonSchema + DeserializeOwned> Reader<T> {
 
     /// Reads one value, as [`read`] does.
     pub fn read(&self, document: &Document, node: &Node, diagnostics: &mut Diagnostics) -> Option<T> {
-        let before = diagnostics.0.len();
+        self.read_named("", document, node, diagnostics)
+    }
+
+    /// The same for a value that messages call `name`.
+    pub fn read_named(
+        &self,
+        name: &str,
+        document: &Document,
+        node: &Node,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<T> {
         let schema = self.schema.as_value();
-        let checked = Checker {
+        let mut checker = Checker {
             document,
             root: schema,
             diagnostics,
-        }
-        .check(schema, node, "");
-        if diagnostics.0.len() > before {
+            wrong: false,
+        };
+        let checked = checker.check(schema, node, name);
+        if checker.wrong {
             return None;
         }
         match serde_json::from_value(checked) {
@@ -89,12 +100,17 @@ struct Checker<'a> {
     document: &'a Document,
     root: &'a Json,
     diagnostics: &'a mut Diagnostics,
+    wrong: bool,
 }
 
 impl<'a> Checker<'a> {
-    fn error(&mut self, message: String, span: Span, label: String) -> &mut Diagnostic {
-        self.diagnostics.push(self.document.error(message, span, label));
-        self.diagnostics.0.last_mut().expect("just pushed")
+    fn error(&mut self, message: String, span: Span, label: String) {
+        self.push(self.document.error(message, span, label));
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.wrong = true;
+        self.diagnostics.push(diagnostic);
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
@@ -177,7 +193,7 @@ impl<'a> Checker<'a> {
             Some(branch) => self.check(branch, node, name),
             None => {
                 let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
-                self.wrong_type(&expected, node, name);
+                self.wrong_type(&expected, node, name, None);
                 Json::Null
             }
         }
@@ -207,7 +223,9 @@ impl<'a> Checker<'a> {
         } else {
             format!("expected one of {expected}")
         };
-        self.error(message, node.span, label).help.extend(help);
+        let mut diagnostic = self.document.error(message, node.span, label);
+        diagnostic.help.extend(help);
+        self.push(diagnostic);
     }
 
     fn check_type(&mut self, schema: &Json, node: &Node, name: &str) -> bool {
@@ -215,17 +233,12 @@ impl<'a> Checker<'a> {
         if expected.is_empty() || expected.iter().any(|t| is_a(node, t)) {
             return true;
         }
-        self.wrong_type(&expected, node, name);
-        if let (Some(hint), Some(last)) = (
-            schema.get("x-hint").and_then(Json::as_str),
-            self.diagnostics.0.last_mut(),
-        ) {
-            last.help.push(hint.to_owned());
-        }
+        let hint = schema.get("x-hint").and_then(Json::as_str);
+        self.wrong_type(&expected, node, name, hint);
         false
     }
 
-    fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str) {
+    fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str, hint: Option<&str>) {
         let subject = if name.is_empty() {
             "this file".to_owned()
         } else {
@@ -237,11 +250,13 @@ impl<'a> Checker<'a> {
             .map(|t| in_words(t))
             .collect();
         let label = format!("expected {}", words.join(" or "));
-        self.error(
+        let mut diagnostic = self.document.error(
             format!("{subject} cannot be {}", node.describe()),
             node.span,
             label,
         );
+        diagnostic.help.extend(hint.map(str::to_owned));
+        self.push(diagnostic);
     }
 
     fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) -> Json {
@@ -273,7 +288,7 @@ impl<'a> Checker<'a> {
                             properties.into_iter().flat_map(|p| p.keys()).map(String::as_str),
                         ),
                     };
-                    self.diagnostics.push(diagnostic);
+                    self.push(diagnostic);
                 }
                 (None, Some(other)) => {
                     let value = self.check(other, value, &key.name);
