@@ -74,20 +74,33 @@ impl Entry {
     }
 }
 
+/// Removed lines that a message shows, and how much of each.
+const SHOWN_REMOVED: usize = 3;
+const SHOWN_CHARS: usize = 80;
+
 /// Reads the entries that `diff`, git's unified diff of the changelog at `path`, adds, and looks up what they name
 /// among `configs`. Removed lines are an error: the log only grows.
 pub fn additions(path: &Path, diff: &str, configs: &[&str]) -> Result<Vec<Addition>, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
     let changes = Changes::of(diff);
-    for (line, text) in &changes.removed {
-        diagnostics.push(
-            Diagnostic::error(format!("`{}` may only grow", path.display()))
-                .help(format!("line {line} was removed: `{}`", text.trim()))
-                .help("restore it; a correction is an entry of its own"),
-        );
-    }
-    if diagnostics.has_errors() {
-        return Err(diagnostics);
+    if let [(first, _), ..] = changes.removed[..] {
+        let mut wrong = Diagnostic::error(format!(
+            "`{}` may only grow: line {first} was removed",
+            path.display()
+        ));
+        for (line, text) in changes.removed.iter().take(SHOWN_REMOVED) {
+            let text: String = text.trim().chars().take(SHOWN_CHARS).collect();
+            wrong = wrong.help(format!("line {line} was `{text}`"));
+        }
+        if changes.removed.len() > SHOWN_REMOVED {
+            wrong = wrong.help(format!(
+                "and {} more lines",
+                changes.removed.len() - SHOWN_REMOVED
+            ));
+        }
+        return Err(wrong
+            .help("restore what was removed; a correction is an entry of its own")
+            .into());
     }
     if changes.added.trim().is_empty() {
         return Ok(Vec::new());
@@ -300,7 +313,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            shown.contains("line 8 was removed: `- config-keys: [a]`"),
+            shown.contains("line 8 was removed") && shown.contains("`- config-keys: [a]`"),
             "{shown}"
         );
         assert!(additions(Path::new("log.yaml"), "", &CONFIGS).unwrap().is_empty());

@@ -37,7 +37,7 @@ fn entry(out: &mut String, key: &str, value: &Node, indent: usize) {
 /// What follows a key: on its line where it is short, else below.
 fn nested(out: &mut String, value: &Node, indent: usize) {
     match &value.value {
-        Value::Map(entries) if !entries.is_empty() && !fits(value, indent) => {
+        Value::Map(entries) if !entries.is_empty() && (indent == 0 || !fits(value, indent)) => {
             out.push('\n');
             for (key, value) in entries {
                 entry(out, &key.name, value, indent + 2);
