@@ -1,15 +1,17 @@
 //! `--changed` and `--trim-conc`: the points that new changelog entries ask for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
+use petgraph::graph::NodeIndex;
 
 use super::failure::Failure;
 use super::workspace::Workspace;
 use crate::config::changelog::{Addition, additions};
 use crate::config::diagnostic::Diagnostic;
-use crate::graph::{Graph, Selection};
+use crate::graph::{Graph, Selection, Spec};
 use crate::matrix::{changed, lowest};
 
 /// Narrowing a selection to what changed.
@@ -40,7 +42,11 @@ impl ChangedArgs {
         words: &[String],
     ) -> Result<Narrowed, Failure> {
         let mut selection = workspace.select(graph, words)?;
-        let mut evals = Vec::new();
+        let mut evals: BTreeSet<usize> = selection
+            .targets
+            .iter()
+            .filter_map(|n| eval_of(graph, *n))
+            .collect();
         if !self.changed.is_empty() {
             let asked = changed(&graph.points, &self.additions(workspace)?);
             let measured = selection
@@ -50,7 +56,7 @@ impl ChangedArgs {
                 .copied()
                 .collect();
             let keep = asked.measure.intersection(&measured).copied().collect();
-            evals = asked.evals.intersection(&measured).copied().collect();
+            evals.extend(asked.evals.intersection(&measured));
             if asked.measure.is_empty() && asked.evals.is_empty() {
                 let ranges = self.changed.join(", ");
                 return Err(Failure::Unmatched(
@@ -74,6 +80,7 @@ impl ChangedArgs {
             let named = words.iter().chain(&self.changed).cloned().chain(trimmed);
             selection.rename(&named.collect::<Vec<_>>(), graph);
         }
+        let evals = evals.into_iter().collect();
         Ok(Narrowed { selection, evals })
     }
 
@@ -95,6 +102,14 @@ impl ChangedArgs {
             all.extend(additions(path, &diff, &configs)?);
         }
         Ok(all)
+    }
+}
+
+/// The point that a selected target checks.
+fn eval_of(graph: &Graph, node: NodeIndex) -> Option<usize> {
+    match graph.dag[node].spec {
+        Spec::Eval { point } => Some(point),
+        _ => None,
     }
 }
 

@@ -86,7 +86,7 @@ fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<
             };
             trace.map(|trace| process_inputs(&graph.points[*point], trace))
         }
-        Spec::Collect | Spec::Summarize => None,
+        Spec::Eval { .. } | Spec::Collect | Spec::Summarize => None,
     };
     let key = inputs.as_ref().map(Inputs::key);
     let last = store.records().latest(&id.to_string()).and_then(|record| {

@@ -34,7 +34,9 @@ impl Selection {
         self.broken.retain(|point| keep.contains(point));
         self.points.clear();
         self.targets.retain(|node| match graph.dag[*node].spec {
-            Spec::Bench { point, .. } | Spec::Process { point } => keep.contains(&point),
+            Spec::Bench { point, .. } | Spec::Process { point } | Spec::Eval { point } => {
+                keep.contains(&point)
+            }
             Spec::Image(_) | Spec::Server { .. } | Spec::Collect | Spec::Summarize => false,
         });
         close(graph, self);
