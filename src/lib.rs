@@ -1,8 +1,8 @@
 //! `sweep` builds LLM inference benchmark sweeps the way a build system builds programs: what users write compiles
 //! into a content-hashed graph of targets, and only the stale part runs.
 //!
-//! The modules stand in the order in which data walks through them; each uses only those above it, except that
-//! `plan` and `exec` also use [`cache`], and [`cli`] uses everything.
+//! The modules stand in the order in which data walks through them. [`config`], [`schedule`], [`mod@bench`], [`sim`] and
+//! [`cache`] use none of the others; nothing uses [`cli`].
 //!
 //! | module | takes | gives |
 //! |---|---|---|

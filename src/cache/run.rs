@@ -18,7 +18,8 @@ const JOURNAL: &str = "owned.jsonl";
 /// What the journal is renamed to at the end: nothing in it is owned any more.
 const ENDED: &str = "owned-ended.jsonl";
 
-/// The name of a run: when it started (UTC) and six random digits, `20261122T040412Z-0a1b2c`.
+/// The name of a run: when it started (UTC) and six digits, `20261122T040412Z-0a1b2c`. The digits begin with the
+/// millisecond and end with chance, so that the names of a host's runs sort by time, also within a second.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct RunId(String);
@@ -29,12 +30,14 @@ pub struct RunId(String);
 pub struct NotARunId(String);
 
 impl RunId {
-    /// The id of a run that starts at `now`, with the lower 24 bits of `random`.
+    /// The id of a run that starts at `now`, with the lower 14 bits of `random`.
     pub fn new(now: Timestamp, random: u32) -> RunId {
+        // 0 to 999, in the upper 10 of 24 bits.
+        let millisecond = now.as_millisecond().rem_euclid(1000);
         RunId(format!(
             "{}-{:06x}",
             now.strftime("%Y%m%dT%H%M%SZ"),
-            random & 0xff_ffff
+            (millisecond << 14) | i64::from(random & 0x3fff)
         ))
     }
 
@@ -231,12 +234,12 @@ mod tests {
     use super::*;
 
     fn id(n: u32) -> RunId {
-        RunId::new(Timestamp::from_second(1_795_320_252).unwrap(), n)
+        RunId::new(Timestamp::from_millisecond(1_795_320_252_040).unwrap(), n)
     }
 
     #[test]
     fn an_id_tells_when_and_stays_within_its_folder() {
-        assert_eq!(id(0x0a1b2c).as_str(), "20261122T040412Z-0a1b2c");
+        assert_eq!(id(0xffff_1b2c).as_str(), "20261122T040412Z-0a1b2c");
         assert!(RunId::generate().as_str().parse::<RunId>().is_ok());
         for wrong in [
             "",
@@ -289,9 +292,11 @@ mod tests {
         }
 
         #[test]
-        fn ids_come_back(second in 0..4_000_000_000i64, random: u32) {
-            let id = RunId::new(Timestamp::from_second(second).unwrap(), random);
-            prop_assert_eq!(id.as_str().parse::<RunId>(), Ok(id.clone()));
+        fn ids_come_back_and_sort_by_time(first in 0..4_000_000_000_000_i64, later in 1..5000_i64, random: (u32, u32)) {
+            let id = |ms, random| RunId::new(Timestamp::from_millisecond(ms).unwrap(), random);
+            let (first, later) = (id(first, random.0), id(first + later, random.1));
+            prop_assert_eq!(first.as_str().parse::<RunId>(), Ok(first.clone()));
+            prop_assert!(first < later);
         }
     }
 }

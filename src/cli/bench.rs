@@ -79,7 +79,7 @@ pub struct BenchArgs {
     pub seed: u64,
     #[arg(long, default_value_t = 0.0)]
     pub temperature: f64,
-    /// Ask for answers of the full length [default]
+    /// Ask for answers of the full length, as without this
     #[arg(long, overrides_with = "no_ignore_eos", action = ArgAction::SetTrue)]
     pub ignore_eos: bool,
     /// Let answers end where the model ends them

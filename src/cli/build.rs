@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,20 +15,24 @@ use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
-use super::report::{Format, Reporter, choose};
+use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
-use super::workspace::{Workspace, WorkspaceArgs};
+use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
-use crate::exec::build::{Build, Outcome, build, outcome_of_fresh, planned};
-use crate::exec::event::{Event, Stamped};
-use crate::exec::image::VenvMaker;
+use crate::exec::build::{Build, Outcome, build};
+use crate::exec::event::{EVENT_VERSION, Event, Stamped};
+use crate::exec::foretell::{foretell, planned};
+use crate::exec::image::{VenvMaker, venv_key};
 use crate::exec::journal::Journal;
 use crate::exec::leftover::{Leftover, end_leftover};
 use crate::exec::process::{GuardBinary, Owned};
 use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
+use crate::exec::verify::take_damaged_away;
+use crate::exec::{adopt, outcome_of_fresh};
+use crate::graph::spec::Image;
 use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
@@ -43,7 +48,7 @@ use crate::results::terminal;
   sweep build --max-age 7d nightly     measure again what is older than a week
   sweep build nightly --format json    events as JSON lines
 
-The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second one kills.")]
+The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
 pub(super) struct BuildArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
@@ -75,8 +80,8 @@ impl BuildArgs {
     }
 }
 
-pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
-    let workspace = Workspace::open(workspace)?;
+pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::open(arguments)?;
     let mut graph = workspace.graph();
     let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
     let store = workspace.store()?;
@@ -96,6 +101,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
             ls::Format::Text
         };
         plan::print(&graph, &selection, &evals, &plan, profile, format);
+        refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
     note_evals(&evals);
@@ -109,137 +115,148 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
             results: workspace.results(&selection.name),
         };
         let outcome = outcome_of_fresh(&store, &build)?;
-        return Ok(conclude(&workspace, &outcome, args.format, None));
-    }
-    refuse_blocked(&plan)?;
-    drop(store);
-    Attempt {
-        workspace: &workspace,
-        args,
-    }
-    .run()
-}
-
-/// What the user selected and cannot be planned is wrong before anything starts.
-fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), Failure> {
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    for point in &selection.broken {
-        if let Err(diagnostic) = &graph.chains[*point]
-            && !diagnostics
-                .iter()
-                .any(|known| known.message == diagnostic.message)
-        {
-            diagnostics.push((**diagnostic).clone());
+        // Where a row turns out to be damaged there is something to build after all.
+        if outcome.absent.is_empty() {
+            return Ok(conclude_fresh(&workspace, &outcome, args.format));
         }
     }
-    if diagnostics.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Wrong(crate::config::diagnostic::Diagnostics(
-        diagnostics,
-    )))
+    refuse_unrunnable(&workspace, &graph, &plan)?;
+    drop(store);
+    Attempt { arguments, args }.run()
 }
 
-/// A pool that cannot run what is stale says so before anything starts.
-fn refuse_blocked(plan: &Plan) -> Result<(), Failure> {
+/// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
+/// here.
+fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+    for session in &plan.sessions {
+        // A requirements file that no environment can be made of is the user's to mend, with its line.
+        if let Image::Pypi { file, .. } = &graph.server(session.server).image
+            && session.blocked.is_none()
+            && !graph.server(session.server).is_simulated()
+        {
+            venv_key(&workspace.project.root.join(file)).map_err(Failure::wrong)?;
+        }
+    }
     let mut by_reason = BTreeMap::<&str, usize>::new();
     for session in &plan.sessions {
         if let Some(reason) = &session.blocked {
             *by_reason.entry(reason).or_default() += session.points.len();
         }
     }
-    let Some((reason, points)) = by_reason.into_iter().next() else {
+    let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
+    let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
+    let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
+    if runnable || by_reason.is_empty() {
+        let warnings = by_reason
+            .into_iter()
+            .map(said)
+            .map(|text| Diagnostic::warning(text).help(help));
+        print_all(&warnings.collect::<Vec<_>>());
         return Ok(());
-    };
-    Err(Failure::Machinery(
-        Diagnostic::error(format!("{points} points cannot run: {reason}"))
-            .help("leave them out with `!PATTERN`, or run on other pools with `--profile NAME`; `sweep plan` lists them"),
-    ))
+    }
+    let text = by_reason.into_iter().map(said).collect::<Vec<_>>().join("; ");
+    Err(Failure::Machinery(Diagnostic::error(text).help(help)))
 }
 
 /// A build that has something to run.
 struct Attempt<'a> {
-    workspace: &'a Workspace,
+    arguments: &'a WorkspaceArgs,
     args: &'a BuildArgs,
 }
 
 impl Attempt<'_> {
     fn run(&self) -> Result<ExitCode, Failure> {
-        let lock = self.lock()?;
+        // Its folder alone is needed to wait for the cache; what stands in the files is read when the wait is over.
+        let cache = Workspace::open_quietly(self.arguments)?.cache;
+        let lock = self.lock(&cache)?;
+        let workspace = Workspace::open_quietly(self.arguments)?;
         let id = RunId::generate();
-        let healed = self.end_leftovers()?;
-        let mut store = Store::open_write(&self.workspace.cache, id.clone(), lock, SystemTime::now())?;
+        let (mut healed, killed) = end_leftovers(&cache)?;
+        let mut store = Store::open_write(&cache, id.clone(), lock, SystemTime::now())?;
+        healed.extend(store.damage().iter().map(ToString::to_string));
+        for run in killed {
+            for target in adopt(&mut store, &run)? {
+                healed.push(format!(
+                    "run {run} was killed after it had measured `{target}`; the result is kept"
+                ));
+            }
+            RunDir::of(&cache, run).mark_ended()?;
+        }
         // Whoever held the lock before may have built it all.
-        let mut graph = self.workspace.graph_with(&mut |path| store.digest(path));
-        let selection = self
-            .args
-            .changed
-            .select(self.workspace, &graph, &self.args.patterns)?
-            .selection;
-        let (_, profile) = self.workspace.profile();
-        let plan = Plan::new(
-            &self.workspace.project,
-            profile,
-            &mut graph,
-            &selection,
-            &store,
-            self.args.policy(),
-        )?;
-        refuse_blocked(&plan)?;
-        let build = Build {
+        let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
+        let damaged = take_damaged_away(&store, &graph, &plan)?;
+        if !damaged.is_empty() {
+            (graph, selection, plan) = self.plan(&workspace, &mut store)?;
+        }
+        healed.extend(damaged);
+        refuse_broken(&graph, &selection)?;
+        let work = Build {
             graph: &graph,
             selection: &selection,
             plan: &plan,
-            profile,
-            results: self.workspace.results(&selection.name),
+            profile: workspace.profile().1,
+            results: workspace.results(&selection.name),
         };
         if plan.is_fresh() {
-            let outcome = outcome_of_fresh(&store, &build)?;
-            return Ok(conclude(self.workspace, &outcome, self.args.format, None));
+            let outcome = outcome_of_fresh(&store, &work)?;
+            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
         }
-        let healed: Vec<String> = healed
-            .into_iter()
-            .chain(store.damage().iter().map(ToString::to_string))
-            .collect();
-        self.run_sessions(store, id, &build, healed)
+        Live {
+            workspace: &workspace,
+            args: self.args,
+        }
+        .run_sessions(store, id, &work, healed)
     }
 
-    fn lock(&self) -> Result<LockGuard, Failure> {
+    fn lock(&self, cache: &Path) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
         let wait = if self.args.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
         };
-        Ok(lock::acquire(
-            &self.workspace.cache,
-            wait,
-            &Holder::this_process(),
-        )?)
+        Ok(lock::acquire(cache, wait, &Holder::this_process())?)
     }
 
-    /// Ends what runs that were killed have left behind.
-    fn end_leftovers(&self) -> Result<Vec<String>, Failure> {
-        const LIMIT: Duration = Duration::from_secs(30);
-        let mut healed = Vec::new();
-        let left = runs::leftovers::<Owned>(&self.workspace.cache)?;
-        for (run, owned) in &left {
-            match end_leftover(owned, LIMIT).map_err(Failure::machinery)? {
-                Leftover::Nothing => {}
-                Leftover::Guarded => healed.push(format!("run {run} was killed; its server has ended")),
-                Leftover::Killed(count) => {
-                    healed.push(format!(
-                        "run {run} was killed; {count} processes that it left were ended"
-                    ));
-                }
+    fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
+        let mut graph = workspace.graph_with(&mut |path| store.digest(path));
+        let changed = &self.args.changed;
+        let selection = changed.select(workspace, &graph, &self.args.patterns)?.selection;
+        let (_, profile) = workspace.profile();
+        let policy = self.args.policy();
+        let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, store, policy)?;
+        Ok((graph, selection, plan))
+    }
+}
+
+/// Ends what runs that were killed have left behind: what to say of it, and those runs.
+fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    let mut healed = Vec::new();
+    let left = runs::leftovers::<Owned>(cache)?;
+    for (run, owned) in &left {
+        match end_leftover(owned, LIMIT).map_err(Failure::machinery)? {
+            Leftover::Nothing => {}
+            Leftover::Guarded => healed.push(format!("run {run} was killed; its server has ended")),
+            Leftover::Killed(count) => {
+                healed.push(format!(
+                    "run {run} was killed; {count} processes that it left were ended"
+                ));
             }
         }
-        for (run, _) in left {
-            RunDir::of(&self.workspace.cache, run).mark_ended()?;
-        }
-        Ok(healed)
     }
+    let mut killed: Vec<RunId> = left.into_iter().map(|(run, _)| run).collect();
+    killed.dedup();
+    Ok((healed, killed))
+}
 
+/// A build at work, with the lock held.
+struct Live<'a> {
+    workspace: &'a Workspace,
+    args: &'a BuildArgs,
+}
+
+impl Live<'_> {
     fn run_sessions(
         &self,
         store: Store,
@@ -248,7 +265,7 @@ impl Attempt<'_> {
         healed: Vec<String>,
     ) -> Result<ExitCode, Failure> {
         let dir = RunDir::create(&self.workspace.cache, id)?;
-        let mut journal = Journal::create(dir.path()).map_err(Failure::machinery)?;
+        let mut journal = Some(Journal::create(dir.path()).map_err(Failure::machinery)?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -261,7 +278,8 @@ impl Attempt<'_> {
         let maker = VenvMaker::new(
             guard.clone(),
             self.workspace.cache.join("images"),
-            std::env::vars(),
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         );
         let (events, mut told) = mpsc::unbounded_channel();
         let run = Arc::new(Run::new(RunParts {
@@ -281,9 +299,12 @@ impl Attempt<'_> {
         let outcome = runtime.block_on(async {
             let working = async move {
                 let outcome = build(&run, work, maker).await;
-                let saved = run.store().save_digests();
-                let ended = run.dir().mark_ended();
-                saved.and(ended)?;
+                // Neither changes what was measured: digests are taken again, an ended run is looked at once more.
+                if let Err(error) = run.store().save_digests().and(run.dir().mark_ended()) {
+                    run.say(Event::Healed {
+                        what: error.to_string(),
+                    });
+                }
                 outcome
             };
             let telling = async {
@@ -295,12 +316,8 @@ impl Attempt<'_> {
         });
         reporter.finish();
         let outcome = outcome?;
-        Ok(conclude(
-            self.workspace,
-            &outcome,
-            self.args.format,
-            exit_code.exit_code(),
-        ))
+        let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
+        Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -342,7 +359,7 @@ impl Attempt<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let known: Option<Duration> = work.plan.sessions.iter().map(|s| s.estimate.known()).sum();
+        let foretold = foretell(work.graph, work.plan, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -353,19 +370,44 @@ impl Attempt<'_> {
                 .iter()
                 .map(|s| planned(work.graph, s))
                 .collect(),
-            estimate_ms: known.map(|d| d.as_millis() as u64),
+            estimate_ms: foretold.map(|schedule| schedule.makespan.as_millis() as u64),
         });
     }
 }
 
 /// Keeps an event and shows it. A journal that cannot be written must not stop a measurement; it is said once.
-fn tell(journal: &mut Journal, reporter: &mut (dyn Reporter + Send), stamped: &Stamped) {
+fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), stamped: &Stamped) {
     if stamped.event.is_kept()
-        && let Err(error) = journal.append(stamped)
+        && let Some(Err(error)) = journal.as_mut().map(|journal| journal.append(stamped))
     {
-        print_all(&[Diagnostic::warning(error.to_string())]);
+        *journal = None;
+        print_all(&[Diagnostic::warning(format!(
+            "{error}; this run's events are not kept from here on"
+        ))]);
     }
     reporter.event(stamped);
+}
+
+/// The end of a build that had nothing to run. There is no run to speak of, yet a reader of events hears the outcome.
+fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> ExitCode {
+    if format == Format::Json {
+        let event = Event::RunFinished {
+            passed: 0,
+            fresh: outcome.fresh,
+            failed: 0,
+            skipped: 0,
+            servers_started: 0,
+            elapsed_ms: 0,
+        };
+        let stamped = Stamped {
+            v: EVENT_VERSION,
+            unix_ms: unix_ms(),
+            event,
+        };
+        let line = serde_json::to_string(&stamped).expect("events have text keys");
+        out(&format!("{line}\n"));
+    }
+    conclude(workspace, outcome, format, None)
 }
 
 /// Prints what came of it and decides the exit code.
@@ -409,7 +451,8 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         ..
     } = outcome;
     let mut line = format!(
-        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {servers_started} servers started"
+        "{passed} measured, {fresh} from the cache, {failed} failed, {skipped} skipped; {} started",
+        counted(*servers_started, "server")
     );
     if let Some(view) = &outcome.view {
         for path in view.collections.iter().chain([&view.summary]) {

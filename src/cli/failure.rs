@@ -89,6 +89,10 @@ impl From<SelectError> for Failure {
                 Self::Wrong(Diagnostic::error(error.to_string()).help(PATTERN_HELP).into())
             }
             SelectError::Sweepfile(diagnostic) => Self::Wrong((*diagnostic).into()),
+            SelectError::Empty => Self::Unmatched(
+                Diagnostic::error(error.to_string())
+                    .help("`sweep ls` with fewer `!PATTERN` shows what there is"),
+            ),
             SelectError::Unmatched { pattern, near } => {
                 let message = Diagnostic::error(format!("no target matches `{pattern}`"));
                 let near = near

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::changed::ChangedArgs;
 use super::failure::Failure;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::graph::{Kind, TargetId};
 use crate::matrix::Point;
@@ -53,9 +54,12 @@ struct Listed<'a> {
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
-    let graph = workspace.graph();
-    let selection = args.changed.select(&workspace, &graph, &args.patterns)?.selection;
+    let mut graph = workspace.graph();
+    let mut selection = args.changed.select(&workspace, &graph, &args.patterns)?.selection;
     if let Some(kind) = args.kind {
+        let points: Vec<usize> = selection.points.iter().copied().collect();
+        let (collect, summarize) = graph.add_sweep(&selection.name, &points);
+        selection.targets.extend([collect, summarize]);
         let ids: Vec<&TargetId> = selection
             .targets
             .iter()
@@ -104,11 +108,12 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
                 .iter()
                 .filter(|i| points.binary_search(i).is_ok())
                 .count();
-            let written = listed.len() + twice;
-            match twice {
-                0 => eprintln!("{written} points, {servers} servers"),
-                _ => eprintln!("{written} points ({} distinct), {servers} servers", listed.len()),
-            }
+            let written = counted(listed.len() + twice, "point");
+            let distinct = match twice {
+                0 => String::new(),
+                _ => format!(" ({} distinct)", listed.len()),
+            };
+            eprintln!("{written}{distinct}, {}", counted(servers, "server"));
         }
     }
     Ok(ExitCode::SUCCESS)

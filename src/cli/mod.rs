@@ -45,8 +45,13 @@ use workspace::{Workspace, WorkspaceArgs};
   sweep why dsr1-fp8-h200-sglang/8k1k/tp8/c64      the reason, input by input
   sweep results 'dsr1-fp8-*' --format csv          what was measured
 
-Exit codes: 0 all asked for is fresh; 1 some targets failed, the rest was built; 2 what was written is wrong;
-3 the machinery failed (executor, cache, disk); 4 nothing matches; 130, 143 interrupted."
+Exit codes:
+  0         all asked for is fresh
+  1         some targets failed, the rest was built
+  2         what was written is wrong
+  3         the machinery failed: an executor, the cache, the disk
+  4         nothing matches
+  130, 143  interrupted"
 )]
 struct Cli {
     #[command(flatten)]
@@ -72,14 +77,11 @@ enum Command {
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
     Completions(completions::CompletionsArgs),
-    /// Keep a server and end it when sweep ends. Started by sweep itself.
-    #[command(hide = true)]
-    Guard,
 }
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    // A guard starts beside every server and must be up in a few milliseconds.
+    // A guard starts beside every server and must be up in a few milliseconds. Nobody types it: clap need not know it.
     if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
         return guard::run_guard();
     }
@@ -121,7 +123,6 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
                 other => Failure::machinery(other),
             }),
         Command::Completions(args) => completions::run(&mut Cli::command(), args),
-        Command::Guard => Ok(guard::run_guard()),
     }
 }
 

@@ -12,15 +12,15 @@ use super::changed::{ChangedArgs, Narrowed};
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::why::roots_text;
-use super::workspace::{Workspace, WorkspaceArgs};
+use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
-use crate::exec::build::{demand, pool_specs};
+use crate::exec::foretell::foretell;
 use crate::graph::{Graph, Selection};
 use crate::plan::explain::{Root, causes};
 use crate::plan::{Plan, Policy, Session, differing_flags};
-use crate::schedule;
 
 /// Show what a build would run, why, on which pools and how long. Nothing is touched.
 #[derive(Debug, Args)]
@@ -55,6 +55,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         Policy::default(),
     )?;
     print(&graph, &selection, &evals, &plan, profile, args.format);
+    refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -228,23 +229,31 @@ impl Report {
             ]);
         }
         text.push_str(&columns(&rows));
+        let mut apart = String::new();
         for config in self.configs.iter().filter(|c| c.servers > 1) {
-            text.push_str(&format!(
-                "\n{}: {} servers, kept apart by {}",
+            apart.push_str(&format!(
+                "{}: {} servers, kept apart by {}\n",
                 config.config,
                 config.servers,
                 config.apart.join(", ")
             ));
         }
+        if !apart.is_empty() {
+            text.push_str(&format!("\n{apart}"));
+        }
         text.push_str(&format!(
-            "\n\n{} points: {} stale, {} fresh; {} servers to start\n",
-            self.points, self.stale, self.fresh, self.servers_to_start
+            "\n{}: {} stale, {} fresh; {} to start\n",
+            counted(self.points, "point"),
+            self.stale,
+            self.fresh,
+            counted(self.servers_to_start, "server"),
         ));
         if !self.roots.is_empty() {
             text.push_str("\nwhy\n");
             text.push_str(&roots_text(&self.roots));
             if self.cascades > 0 {
-                text.push_str(&format!("  and {} targets that need these\n", self.cascades));
+                let cascades = counted(self.cascades, "target");
+                text.push_str(&format!("  and {cascades} that need these\n"));
             }
         }
         text.push_str(&self.estimate_text());
@@ -256,8 +265,8 @@ impl Report {
         }
         for (problem, points) in &self.problems {
             text.push_str(&format!(
-                "\ncannot plan {} points ({} the first): {problem}\n",
-                points.len(),
+                "\ncannot plan {} ({} the first): {problem}\n",
+                counted(points.len(), "point"),
                 points[0]
             ));
         }
@@ -268,7 +277,9 @@ impl Report {
         }
         for (reason, (servers, points)) in by_reason {
             text.push_str(&format!(
-                "\ncannot run {servers} servers with {points} points: {reason}\n"
+                "\ncannot run {} with {}: {reason}\n",
+                counted(servers, "server"),
+                counted(points, "point")
             ));
         }
         text
@@ -285,10 +296,13 @@ impl Report {
             return String::new();
         }
         let Some(wall_ms) = wall_ms else {
-            return format!(
-                "\ntime: unknown; {} of {sessions} servers have no earlier record\n",
-                sessions - known
-            );
+            return match sessions - known {
+                0 => "\ntime: unknown; not every server can run\n".to_owned(),
+                new => format!(
+                    "\ntime: unknown; {new} of {} without an earlier record\n",
+                    counted(*sessions, "server")
+                ),
+            };
         };
         let mut text = format!(
             "\ntime: about {}, from earlier records; the critical path is\n",
@@ -394,26 +408,13 @@ fn estimate(graph: &Graph, plan: &Plan, profile: &Profile) -> EstimateReport {
         .iter()
         .filter(|s| s.estimate.known().is_some())
         .count();
-    let runnable = plan.sessions.iter().all(|s| s.blocked.is_none());
     let mut report = EstimateReport {
         sessions: plan.sessions.len(),
         known,
         wall_ms: None,
         critical_path: Vec::new(),
     };
-    if known < plan.sessions.len() || !runnable || plan.sessions.is_empty() {
-        return report;
-    }
-    let sessions: Vec<schedule::Session> = plan
-        .sessions
-        .iter()
-        .map(|s| schedule::Session {
-            demand: demand(graph, s),
-            priority: s.priority,
-            estimate: s.estimate.nominal(),
-        })
-        .collect();
-    if let Ok(schedule) = schedule::simulate(&sessions, &pool_specs(profile)) {
+    if let Some(schedule) = foretell(graph, plan, profile).filter(|_| !plan.sessions.is_empty()) {
         report.wall_ms = Some(schedule.makespan.as_millis() as u64);
         report.critical_path = schedule
             .critical

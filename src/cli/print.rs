@@ -4,15 +4,15 @@ use std::io::Write;
 
 use serde::Serialize;
 
-/// Writes a text. A closed pipe ends the program quietly, as `sweep ls | head` expects.
+/// Writes a text. A reader that has gone, as in `sweep ls | head`, is no failure; a full disk is.
 pub(super) fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    if stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .is_err()
-    {
-        std::process::exit(0);
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: write to standard output: {error}");
+            std::process::exit(i32::from(super::failure::MACHINERY));
+        }
+        _ => {}
     }
 }
 

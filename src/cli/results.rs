@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::failure::{Failure, wants_color};
 use super::print::out;
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::exec::gather::gather;
 use crate::plan::{Plan, Policy, State};
@@ -20,8 +21,8 @@ use crate::results::{Collection, Look, Nature, csv, markdown, terminal};
   sweep results nightly --format csv > nightly.csv
   sweep results '**/c64' --format md
 
-Only rows whose every input is as it was when they were measured are printed; how many are left out is said on
-standard error. Tables, CSV and Markdown never mix measured and simulated rows.")]
+Only rows whose every input is as it was when they were measured are printed; how many are left
+out is said on standard error. Tables, CSV and Markdown never mix measured and simulated rows.")]
 pub(super) struct ResultsArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
@@ -66,9 +67,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &ResultsArgs) -> Result<ExitC
     print(&collection, args.format);
     if stale + lost > 0 {
         eprintln!(
-            "{} rows; {} points have none that is fresh: `sweep plan` says why",
-            collection.rows().len(),
-            stale + lost
+            "{}; {} without a fresh one: `sweep plan` says why",
+            counted(collection.rows().len(), "row"),
+            counted(stale + lost, "point")
         );
     }
     Ok(ExitCode::SUCCESS)

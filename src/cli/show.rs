@@ -8,19 +8,21 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cache::{Inputs, Key, Store};
 use crate::graph::{Graph, Spec, TargetId};
-use crate::plan::{Judge, Policy, process_inputs};
+use crate::plan::{Judge, Plan, Policy, process_inputs};
 
 /// Show one target: its inputs, its key, what it needs and what its last record says.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep show dsr1-fp8-h200-sglang/8k1k/tp8/c64           a point's bench
   sweep show server:dsr1-fp8-h200-sglang/8k1k/tp8/c64    the server that it runs on
-  sweep show process:… --format json")]
+  sweep show collect:nightly                             the rows that a sweep collects
+  sweep show process:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json")]
 pub(super) struct ShowArgs {
-    /// A target's id, or a point's id for its bench.
+    /// A target's id, a point's id for its bench, or `collect:SWEEP`.
     pub target: String,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -52,10 +54,28 @@ struct Last {
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
-    let graph = workspace.graph();
+    let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let id = workspace.target(&graph, &args.target)?;
-    let shown = shown(&graph, &store, &id)?;
+    let (id, of_sweep) = match Workspace::sweep_words(&store, &args.target) {
+        None => (workspace.target(&graph, &args.target)?, None),
+        Some((kind, words)) => {
+            let selection = workspace.select(&graph, &words)?;
+            let (_, profile) = workspace.profile();
+            let plan = Plan::new(
+                &workspace.project,
+                profile,
+                &mut graph,
+                &selection,
+                &store,
+                Policy::default(),
+            )?;
+            (
+                TargetId::new(kind, &selection.name),
+                plan.sweep_inputs(&graph, kind),
+            )
+        }
+    };
+    let shown = shown(&graph, &store, &id, of_sweep)?;
     match args.format {
         Format::Json => json(&shown),
         Format::Text => out(&text(&shown)),
@@ -63,7 +83,13 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<'a>, Failure> {
+/// `of_sweep`: the inputs of a collection or a summary, which follow from what is selected.
+fn shown<'a>(
+    graph: &'a Graph,
+    store: &Store,
+    id: &'a TargetId,
+    of_sweep: Option<Inputs>,
+) -> Result<Shown<'a>, Failure> {
     let node = graph
         .find(id)
         .ok_or_else(|| Failure::machinery(format!("`{id}` is not in the graph")))?;
@@ -86,7 +112,8 @@ fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<
             };
             trace.map(|trace| process_inputs(&graph.points[*point], trace))
         }
-        Spec::Eval { .. } | Spec::Collect | Spec::Summarize => None,
+        Spec::Eval { .. } => None,
+        Spec::Collect | Spec::Summarize => of_sweep,
     };
     let key = inputs.as_ref().map(Inputs::key);
     let last = store.records().latest(&id.to_string()).and_then(|record| {
@@ -104,11 +131,13 @@ fn shown<'a>(graph: &'a Graph, store: &Store, id: &'a TargetId) -> Result<Shown<
         })
     });
     let needs = graph.dag.neighbors_directed(node, petgraph::Direction::Incoming);
+    let mut needs: Vec<_> = needs.map(|n| &graph.dag[n].id).collect();
+    needs.sort();
     Ok(Shown {
         target: &graph.dag[node].id,
         key,
         inputs,
-        needs: needs.map(|n| &graph.dag[n].id).collect(),
+        needs,
         needed_by: graph.dependants(node).len(),
         last,
     })
@@ -123,7 +152,7 @@ fn text(shown: &Shown<'_>) -> String {
     for needed in &shown.needs {
         text.push_str(&format!("needs  {needed}\n"));
     }
-    text.push_str(&format!("needed by  {} targets\n", shown.needed_by));
+    text.push_str(&format!("needed by  {}\n", counted(shown.needed_by, "target")));
     if let Some(inputs) = &shown.inputs {
         text.push_str("\ninputs\n");
         let width = inputs

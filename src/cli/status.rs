@@ -12,9 +12,14 @@ use crate::exec::journal;
 /// The version of what `--format json` prints.
 const STATUS_VERSION: u32 = 1;
 
+/// Show what the running build does, or how the last one ended.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  sweep status                                   for people
+  watch sweep status                             again and again
+  sweep status --format json | jq .finished      for programs; null before the first build")]
 pub struct StatusArgs {
-    /// How to tell it
+    /// How to tell it.
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }

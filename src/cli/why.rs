@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
+use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::cache::Store;
-use crate::exec::WORDS;
-use crate::graph::{Kind, TargetId};
+use crate::graph::Kind;
 use crate::plan::explain::{Answer, Made, Root, explain};
 use crate::plan::reason::change_lines;
 use crate::plan::{Plan, Policy};
@@ -20,7 +19,7 @@ use crate::plan::{Plan, Policy};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep why dsr1-fp8-h200-sglang/8k1k/tp8/c64      image: lmsysorg/sglang:v0.5.8 → v0.5.9
-  sweep why collect:nightly                        all causes behind a sweep, roots apart from cascades
+  sweep why collect:nightly                        all causes behind a sweep, apart from cascades
   sweep why server:dsr1-fp8-h200-sglang/8k1k/tp8/c64 --format json
 
 It works before a build (what would run, and why) and after it (what had changed).")]
@@ -35,12 +34,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let sweep = args
-        .target
-        .strip_prefix("collect:")
-        .or_else(|| args.target.strip_prefix("summarize:"));
-    let (words, target) = match sweep {
-        Some(sweep) => (words_of(&store, sweep), None),
+    let sweep = Workspace::sweep_words(&store, &args.target);
+    let (words, target) = match &sweep {
+        Some((_, words)) => (words.clone(), None),
         None => {
             let id = workspace.target(&graph, &args.target)?;
             if id.kind == Kind::Eval {
@@ -66,9 +62,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         &store,
         Policy::default(),
     )?;
-    let node = match &target {
-        Some(id) => graph.find(id),
-        None => plan.sweep.as_ref().map(|sweep| sweep.collect),
+    let node = match (&target, &sweep, &plan.sweep) {
+        (Some(id), ..) => graph.find(id),
+        (None, Some((Kind::Summarize, _)), Some(sweep)) => Some(sweep.summarize),
+        (None, _, sweep) => sweep.as_ref().map(|sweep| sweep.collect),
     };
     let node = node.ok_or_else(|| Failure::machinery(format!("`{}` is not in the graph", args.target)))?;
     let answer = explain(&graph, &plan, &store, node);
@@ -77,19 +74,6 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         Format::Text => out(&text(&answer)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What selects a sweep: its own name, or what was typed when it was collected last.
-fn words_of(store: &Store, sweep: &str) -> Vec<String> {
-    let record = store
-        .records()
-        .latest(&TargetId::new(Kind::Collect, sweep).to_string());
-    let words = record
-        .and_then(|r| r.decode().ok())
-        .and_then(|r| r.facts.get(WORDS).cloned());
-    words
-        .and_then(|w| serde_json::from_str(&w).ok())
-        .unwrap_or_else(|| vec![sweep.to_owned()])
 }
 
 fn text(answer: &Answer) -> String {
@@ -104,7 +88,8 @@ fn text(answer: &Answer) -> String {
             let mut text = format!("{target} is stale\n");
             text.push_str(&roots_text(roots));
             if !cascades.is_empty() {
-                text.push_str(&format!("cascades: {} targets that need these\n", cascades.len()));
+                let cascades = counted(cascades.len(), "target");
+                text.push_str(&format!("cascades: {cascades} that need these\n"));
             }
             text
         }

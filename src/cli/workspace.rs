@@ -1,5 +1,6 @@
 //! What most commands begin with: the project, its graph under a profile, and the cache.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,10 +8,13 @@ use clap::Args;
 use super::failure::{Failure, print_all};
 use crate::cache::Store;
 use crate::cache::stat::StatCache;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::graph::{Graph, Selection, TargetId, select};
+use crate::exec::WORDS;
+use crate::graph::{Graph, Kind, Selection, TargetId, check_patterns, select};
+use crate::matrix::Point;
 
 /// Where the project is and on which pools it runs.
 #[derive(Debug, Clone, Args)]
@@ -33,20 +37,27 @@ pub(super) struct Workspace {
 
 /// The project's folder.
 pub(super) fn root(args: &WorkspaceArgs) -> Result<PathBuf, Failure> {
-    let here = match &args.directory {
-        Some(directory) => directory.clone(),
-        None => std::env::current_dir()
-            .map_err(|e| Failure::machinery(format!("find the current folder: {e}")))?,
-    };
+    let here = args.directory.as_deref().unwrap_or(Path::new("."));
+    let here = here
+        .canonicalize()
+        .or_else(|_| std::path::absolute(here))
+        .map_err(|e| Failure::machinery(format!("find the folder `{}`: {e}", here.display())))?;
     Ok(Project::find_root(&here)?)
 }
 
 impl Workspace {
     /// Reads the project. Warnings are printed.
     pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
+        let workspace = Self::open_quietly(args)?;
+        print_all(&workspace.project.warnings.0);
+        Ok(workspace)
+    }
+
+    /// The same once more, its warnings having been printed before.
+    pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
         let root = root(args)?;
         let project = Project::load(&root)?;
-        print_all(&project.warnings.0);
+        check_patterns(&project)?;
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
         let cache = root.join(&project.sweepfile.cache.dir);
         Ok(Self {
@@ -90,12 +101,25 @@ impl Workspace {
         Ok(select(&self.project, graph, words)?)
     }
 
+    /// What selects the sweep behind `collect:SWEEP` or `summarize:SWEEP`: its own name, or what was typed when it was
+    /// collected last. Nothing for any other word.
+    pub(super) fn sweep_words(store: &Store, word: &str) -> Option<(Kind, Vec<String>)> {
+        let (kind, sweep) = word.split_once(':')?;
+        let kind = Kind::named(kind).filter(|kind| matches!(kind, Kind::Collect | Kind::Summarize))?;
+        let record = store
+            .records()
+            .latest(&TargetId::new(Kind::Collect, sweep).to_string());
+        let words = record
+            .and_then(|r| r.decode().ok())
+            .and_then(|r| r.facts.get(WORDS).cloned())
+            .and_then(|words| serde_json::from_str(&words).ok());
+        Some((kind, words.unwrap_or_else(|| vec![sweep.to_owned()])))
+    }
+
     /// A single target, named by its id or by a point's id.
     pub(super) fn target(&self, graph: &Graph, word: &str) -> Result<TargetId, Failure> {
         let (kind, name) = match word.split_once(':') {
-            Some((kind, name)) if crate::graph::Kind::named(kind).is_some() => {
-                (crate::graph::Kind::named(kind), name)
-            }
+            Some((kind, name)) if Kind::named(kind).is_some() => (Kind::named(kind), name),
             _ => (None, word),
         };
         if let Some(kind) = kind {
@@ -105,16 +129,16 @@ impl Workspace {
             }
         }
         let Some(point) = graph.point_named(name) else {
-            return Err(unknown_target(graph, word, name));
+            return Err(self.unknown_target(graph, word, name));
         };
         match &graph.chains[point] {
             Err(diagnostic) => Err((**diagnostic).clone().into()),
             Ok(chain) => {
                 let node = match kind {
                     // A server is named after the first point that it serves; any of them will do.
-                    Some(crate::graph::Kind::Server) => chain.server,
-                    Some(crate::graph::Kind::Process) => chain.process,
-                    Some(crate::graph::Kind::Image) => chain.image,
+                    Some(Kind::Server) => chain.server,
+                    Some(Kind::Process) => chain.process,
+                    Some(Kind::Image) => chain.image,
                     _ => chain.bench,
                 };
                 Ok(graph.dag[node].id.clone())
@@ -129,20 +153,46 @@ impl Workspace {
             .join(&self.project.sweepfile.results)
             .join(sweep)
     }
+
+    fn unknown_target(&self, graph: &Graph, word: &str, name: &str) -> Failure {
+        let message = Diagnostic::error(format!("there is no target `{word}`"));
+        if self.project.sweepfile.sweeps.contains_key(name) {
+            return Failure::Unmatched(message.help(format!("the sweep is `collect:{name}`")));
+        }
+        let of_image = word.starts_with("image:");
+        let ids: Vec<String> = match of_image {
+            true => graph.ids_of(Kind::Image).map(ToString::to_string).collect(),
+            false => graph.points.iter().map(Point::id).collect(),
+        };
+        let name = if of_image { word } else { name };
+        // A config key names all its points; its first one is a way in.
+        let near = match ids.iter().find(|id| id.split('/').next() == Some(name)) {
+            Some(id) => vec![id.as_str()],
+            None => nearest_few(name, ids.iter().map(String::as_str), 3),
+        };
+        let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+        Failure::Unmatched(match near.is_empty() {
+            true => message.help("`sweep ls` lists the points there are"),
+            false => message.help(format!("did you mean {}?", near.join(", "))),
+        })
+    }
 }
 
-fn unknown_target(graph: &Graph, word: &str, name: &str) -> Failure {
-    let ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
-    let near = crate::config::nearest::nearest_few(name, ids.iter().map(String::as_str), 3);
-    let message = Diagnostic::error(format!("there is no target `{word}`"));
-    Failure::Unmatched(if near.is_empty() {
-        message.help("`sweep ls` lists the points there are")
-    } else {
-        let near = near
-            .iter()
-            .map(|n| format!("`{n}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        message.help(format!("did you mean {near}?"))
-    })
+/// What is selected and cannot be planned is wrong, before anything starts; each mistake is told once.
+pub(super) fn refuse_broken(graph: &Graph, selection: &Selection) -> Result<(), Failure> {
+    let mut wrong = Diagnostics::default();
+    let mut told = BTreeSet::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            let places: Vec<_> = diagnostic
+                .places
+                .iter()
+                .map(|p| (&p.source.path, p.span.range().start))
+                .collect();
+            if told.insert((&diagnostic.message, places)) {
+                wrong.push((**diagnostic).clone());
+            }
+        }
+    }
+    Ok(wrong.check(()).map(drop)?)
 }

@@ -121,9 +121,10 @@ pub fn additions(path: &Path, diff: &str, configs: &[&str]) -> Result<Vec<Additi
             .into());
     }
     let reader = typed::Reader::<Entry>::new();
+    let name = path.to_string_lossy();
     let mut additions = Vec::new();
     for node in document.root.items() {
-        let Some(entry) = reader.read(&document, node, &mut diagnostics) else {
+        let Some(entry) = reader.read(&document, node, &name, &mut diagnostics) else {
             continue;
         };
         let evals = entry.evals_only || entry.all_evals || entry.eval_min_prefill_ep.is_some();

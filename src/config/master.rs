@@ -111,10 +111,10 @@ impl<S> Scenarios<S> {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FixedSeqLen<S> {
     /// Input length in tokens.
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 1_000_000_000), extend("x-lax" = true))]
     pub isl: u32,
     /// Output length in tokens.
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 1_000_000_000), extend("x-lax" = true))]
     pub osl: u32,
     pub search_space: Vec<S>,
 }
@@ -124,23 +124,23 @@ pub struct FixedSeqLen<S> {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SingleSearch {
     /// Tensor parallelism.
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub tp: u32,
     /// Pipeline parallelism.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pp: u32,
     /// Decode context parallelism: divides `tp`, adds no GPUs.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub dcp_size: u32,
     /// Prefill context parallelism.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pcp_size: u32,
     /// Expert parallelism; 1 where absent.
     #[serde(default)]
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub ep: Option<u32>,
     /// Data-parallel attention.
     #[serde(default)]
@@ -202,20 +202,20 @@ pub struct AgenticCoding {
 pub struct AgenticSearch {
     /// Tensor parallelism.
     #[serde(default)]
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub tp: Option<u32>,
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pp: Option<u32>,
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub dcp_size: Option<u32>,
     #[serde(default)]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pcp_size: Option<u32>,
     /// Expert parallelism; 1 where absent.
     #[serde(default)]
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub ep: Option<u32>,
     /// Data-parallel attention.
     #[serde(default)]
@@ -300,20 +300,20 @@ pub struct OffloadBackend {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Worker {
-    #[schemars(extend("x-lax" = true))]
+    #[schemars(range(max = 65_536), extend("x-lax" = true))]
     pub num_worker: u32,
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub tp: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pp: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub dcp_size: u32,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65_536))]
     pub pcp_size: u32,
-    #[schemars(range(min = 1), extend("x-lax" = true))]
+    #[schemars(range(min = 1, max = 65_536), extend("x-lax" = true))]
     pub ep: u32,
     #[schemars(extend("x-lax" = true))]
     pub dp_attn: bool,
@@ -326,7 +326,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// GPUs of one worker: TP x PP x PCP. EP and DCP divide these, they add none.
+    /// GPUs of one worker: TP x PP x PCP, at most `u32::MAX`. EP and DCP divide these, they add none.
     pub fn gpus(&self) -> u32 {
         gpus(self.tp, self.pp, self.pcp_size)
     }

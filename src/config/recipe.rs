@@ -241,14 +241,25 @@ fn check_template(text: &str) -> Result<(), String> {
     let mut environment = minijinja::Environment::new();
     environment
         .add_template("command", text)
-        .map_err(|e| e.to_string())
+        .map_err(|e| template_reason(&e))
 }
 
 fn check_expression(text: &str) -> Result<(), String> {
     minijinja::Environment::new()
         .compile_expression(text)
         .map(drop)
-        .map_err(|e| e.to_string())
+        .map_err(|e| template_reason(&e))
+}
+
+/// What is wrong with a template; the file and line that minijinja would add are the template's own, not the recipe's.
+pub fn template_reason(error: &minijinja::Error) -> String {
+    match error.detail() {
+        _ if error.kind() == minijinja::ErrorKind::OutOfFuel => {
+            "it takes too many steps; does a loop end?".to_owned()
+        }
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
 }
 
 fn check_http_call(text: &str) -> Result<(), String> {

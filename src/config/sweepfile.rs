@@ -74,7 +74,7 @@ impl TryFrom<u32> for FormatVersion {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Cache {
     pub dir: PathBuf,
-    /// Blobs beyond this size are dropped, the oldest first.
+    /// How large the folder may grow. This version drops nothing.
     pub max_size: Size,
 }
 
@@ -128,11 +128,11 @@ pub struct Pool {
     #[schemars(length(min = 1))]
     pub serves: Vec<String>,
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub nodes: u32,
     /// GPUs a node. On a pool of kind `cpu`: how many one-wide servers a node takes.
     #[serde(default = "eight")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub gpus: u32,
     /// GPU kind, as `h200` or `mi355x`; `cpu` where the engine runs on the host's cores.
     #[schemars(length(min = 1))]
@@ -175,6 +175,15 @@ pub enum Share {
     Exclusive,
     /// A server takes its GPUs; others run beside it.
     Gpu,
+}
+
+impl Share {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Gpu => "gpu",
+        }
+    }
 }
 
 /// How the simulated engine runs.

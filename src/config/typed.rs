@@ -14,13 +14,15 @@ use super::lax;
 use super::source::Span;
 use super::yaml::{Document, Node, Value};
 
-/// Reads `node` as a `T`; what is wrong goes to `diagnostics`, all of it, and then there is no `T`.
+/// Reads `node` as a `T`; what is wrong goes to `diagnostics`, all of it, and then there is no `T`. Messages call the
+/// value `name`: its key, or the file where it is a whole one.
 pub fn read<T: JsonSchema + DeserializeOwned>(
     document: &Document,
     node: &Node,
+    name: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    Reader::new().read(document, node, diagnostics)
+    Reader::new().read(document, node, name, diagnostics)
 }
 
 /// Reads many values of one type: its schema is made once.
@@ -38,16 +40,11 @@ impl<T: JsonSchema + DeserializeOwned> Reader<T> {
     }
 
     /// Reads one value, as [`read`] does.
-    pub fn read(&self, document: &Document, node: &Node, diagnostics: &mut Diagnostics) -> Option<T> {
-        self.read_named("", document, node, diagnostics)
-    }
-
-    /// The same for a value that messages call `name`.
-    pub fn read_named(
+    pub fn read(
         &self,
-        name: &str,
         document: &Document,
         node: &Node,
+        name: &str,
         diagnostics: &mut Diagnostics,
     ) -> Option<T> {
         let schema = self.schema.as_value();
@@ -160,24 +157,39 @@ impl<'a> Checker<'a> {
     }
 
     fn check_list(&mut self, schema: &'a Json, items: &[Node], node: &Node, name: &str, lax: bool) -> Json {
-        if items.is_empty() && schema.get("minItems").is_some() {
-            self.error(
-                format!("`{name}` is empty"),
-                node.span,
-                "expected at least one entry".to_owned(),
-            );
-        }
-        let Some(of) = schema.get("items") else {
-            return node.to_json();
+        self.check_count(schema, items.len(), node, name);
+        let places = schema.get("prefixItems").and_then(Json::as_array);
+        let checked = items.iter().enumerate().map(|(i, item)| {
+            let Some(of) = places.and_then(|places| places.get(i)).or(schema.get("items")) else {
+                return item.to_json();
+            };
+            // What the list is lax about are its items.
+            let coerced = if lax {
+                lax::coerce(&expected_types(self.resolve(of)), item)
+            } else {
+                None
+            };
+            self.check(of, coerced.as_ref().unwrap_or(item), name)
+        });
+        checked.collect()
+    }
+
+    fn check_count(&mut self, schema: &Json, count: usize, node: &Node, name: &str) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(|n| n as usize);
+        let (least, most) = (bound("minItems"), bound("maxItems"));
+        let expected = match (least, most) {
+            (Some(1), None) if count == 0 => "at least one entry".to_owned(),
+            (Some(least), Some(most)) if least == most && count != least => format!("{least} entries"),
+            (Some(least), _) if count < least => format!("at least {least} entries"),
+            (_, Some(most)) if count > most => format!("at most {most} entries"),
+            _ => return,
         };
-        let item = |item: &Node| match lax {
-            true => match lax::coerce(&expected_types(self.resolve(of)), item) {
-                Some(coerced) => self.check(of, &coerced, name),
-                None => self.check(of, item, name),
-            },
-            false => self.check(of, item, name),
+        let message = match count {
+            0 => format!("`{name}` is empty"),
+            1 => format!("`{name}` has 1 entry"),
+            count => format!("`{name}` has {count} entries"),
         };
-        items.iter().map(item).collect()
+        self.error(message, node.span, format!("expected {expected}"));
     }
 
     fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) -> Json {
@@ -187,9 +199,10 @@ impl<'a> Checker<'a> {
             self.check_choice(&choices.concat(), node, name);
             return node.to_json();
         }
-        let fits =
-            |b: &&&Json| expected_types(b).is_empty() || expected_types(b).iter().any(|t| is_a(node, t));
-        match branches.iter().find(fits) {
+        let fits = |b: &&&Json| expected_types(b).iter().any(|t| is_a(node, t));
+        // A branch without a type lists its values; the message about it names them.
+        let lists = |b: &&&Json| expected_types(b).is_empty();
+        match branches.iter().find(fits).or_else(|| branches.iter().find(lists)) {
             Some(branch) => self.check(branch, node, name),
             None => {
                 let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
@@ -233,29 +246,43 @@ impl<'a> Checker<'a> {
         if expected.is_empty() || expected.iter().any(|t| is_a(node, t)) {
             return true;
         }
+        // A number where a duration belongs lacks its unit, not its quotes.
+        let written = self.document.source.slice(node.span).trim_end();
+        if is_number(node)
+            && let Some(format) = format_of(schema)
+            && let Err(wrong) = (format.check)(written)
+        {
+            self.error(
+                format!("`{name}` is not a valid {}", format.name),
+                node.span,
+                wrong,
+            );
+            return false;
+        }
         let hint = schema.get("x-hint").and_then(Json::as_str);
         self.wrong_type(&expected, node, name, hint);
         false
     }
 
     fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str, hint: Option<&str>) {
-        let subject = if name.is_empty() {
-            "this file".to_owned()
-        } else {
-            format!("`{name}`")
-        };
         let words: Vec<_> = expected
             .iter()
             .filter(|t| **t != "null")
             .map(|t| in_words(t))
             .collect();
         let label = format!("expected {}", words.join(" or "));
-        let mut diagnostic = self.document.error(
-            format!("{subject} cannot be {}", node.describe()),
-            node.span,
-            label,
-        );
-        diagnostic.help.extend(hint.map(str::to_owned));
+        let message = match node.value {
+            Value::Null => format!("`{name}` is empty"),
+            _ => format!("`{name}` cannot be {}", node.describe()),
+        };
+        let scalar = is_number(node) || matches!(node.value, Value::Bool(_));
+        let written = self.document.source.slice(node.span).trim_end();
+        let help = (scalar && expected.contains(&"string") && !written.is_empty())
+            .then(|| format!("in quotes it is a string: \"{written}\""));
+        let mut diagnostic = self.document.error(message, node.span, label);
+        diagnostic
+            .help
+            .extend(help.into_iter().chain(hint.map(str::to_owned)));
         self.push(diagnostic);
     }
 
@@ -270,13 +297,8 @@ impl<'a> Checker<'a> {
                     checked.insert(key.name.clone(), value);
                 }
                 (None, Some(Json::Bool(false))) => {
-                    let inside = if name.is_empty() {
-                        String::new()
-                    } else {
-                        format!(" in `{name}`")
-                    };
                     let diagnostic = self.document.error(
-                        format!("unknown field `{}`{inside}", key.name),
+                        format!("unknown field `{}` in `{name}`", key.name),
                         key.span,
                         "not a field here",
                     );
@@ -302,13 +324,8 @@ impl<'a> Checker<'a> {
         let required = schema.get("required").and_then(Json::as_array);
         for field in required.into_iter().flatten().filter_map(Json::as_str) {
             if node.get(field).is_none() {
-                let subject = if name.is_empty() {
-                    "this file".to_owned()
-                } else {
-                    format!("`{name}`")
-                };
                 self.error(
-                    format!("{subject} has no `{field}`"),
+                    format!("`{name}` has no `{field}`"),
                     node.span,
                     format!("expected a field `{field}`"),
                 );
@@ -325,8 +342,12 @@ impl<'a> Checker<'a> {
                 "expected a text".to_owned(),
             );
         }
-        let format = schema.get("format").and_then(Json::as_str);
-        if let Some(format) = FORMATS.iter().find(|f| Some(f.name) == format)
+        // It ends a text for the operating system: no path, no variable and no argument may hold it.
+        if text.contains('\0') {
+            let message = format!("`{name}` holds a NUL character");
+            self.error(message, node.span, "expected a text without it".to_owned());
+        }
+        if let Some(format) = format_of(schema)
             && let Err(wrong) = (format.check)(text)
         {
             self.error(
@@ -344,21 +365,25 @@ impl<'a> Checker<'a> {
             _ => return,
         };
         let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
-        let expected = if bound("minimum").is_some_and(|m| value < m) {
-            bound("minimum").map(|m| format!("expected at least {m}"))
-        } else if bound("exclusiveMinimum").is_some_and(|m| value <= m) {
-            bound("exclusiveMinimum").map(|m| format!("expected more than {m}"))
-        } else if bound("maximum").is_some_and(|m| value > m) {
-            bound("maximum").map(|m| format!("expected at most {m}"))
-        } else if schema.get("format").and_then(Json::as_str) == Some("uint32") && value > f64::from(u32::MAX)
-        {
-            Some(format!("expected at most {}", u32::MAX))
-        } else {
-            None
+        // Rust's integers are narrower than JSON's; the schema says how wide they are by a format.
+        let (least, most) = match schema.get("format").and_then(Json::as_str) {
+            Some("uint32") => (Some(0.0), Some(f64::from(u32::MAX))),
+            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+            _ => (None, None),
         };
-        if let Some(expected) = expected {
-            self.error(format!("`{name}` is out of range: {value}"), node.span, expected);
-        }
+        let (least, most) = (bound("minimum").or(least), bound("maximum").or(most));
+        let expected = match (least, most) {
+            _ if bound("exclusiveMinimum").is_some_and(|least| value <= least) => {
+                format!(
+                    "expected more than {}",
+                    bound("exclusiveMinimum").unwrap_or_default()
+                )
+            }
+            (Some(least), _) if value < least => format!("expected at least {least}"),
+            (_, Some(most)) if value > most => format!("expected at most {most}"),
+            _ => return,
+        };
+        self.error(format!("`{name}` is out of range: {value}"), node.span, expected);
     }
 }
 
@@ -368,6 +393,15 @@ fn choices(branch: &Json) -> Option<Vec<&Json>> {
         Some(constant) => Some(vec![constant]),
         None => Some(branch.get("enum")?.as_array()?.iter().collect()),
     }
+}
+
+fn format_of(schema: &Json) -> Option<&'static Format> {
+    let name = schema.get("format").and_then(Json::as_str)?;
+    FORMATS.iter().copied().find(|format| format.name == name)
+}
+
+fn is_number(node: &Node) -> bool {
+    matches!(node.value, Value::Int(_) | Value::Float(_))
 }
 
 fn expected_types(schema: &Json) -> Vec<&str> {
@@ -448,7 +482,7 @@ mod tests {
         });
         let mut diagnostics = Diagnostics::default();
         let document = Document::parse(&source, &mut diagnostics).unwrap();
-        let sample = read(&document, &document.root, &mut diagnostics);
+        let sample = read(&document, &document.root, "s.yaml", &mut diagnostics);
         (sample, diagnostics.to_string())
     }
 
@@ -476,7 +510,7 @@ mod tests {
             "s.yaml:5:15",
             "expected a list",
             "`b` has no `serves`",
-            "this file has no `image-name`",
+            "`s.yaml` has no `image-name`",
         ] {
             assert!(shown.contains(expected), "{expected} is missing from\n{shown}");
         }

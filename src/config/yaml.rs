@@ -70,31 +70,97 @@ impl Document {
     }
 }
 
+/// What the parser says, in words for who wrote the file. Its own texts speak of its API and of where its scanner was.
 fn syntax_error(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
-    let text = error.without_snippet().render();
-    let first = text.lines().next().unwrap_or_default();
-    // The parser repeats its location in the text; the snippet says it better.
-    let message = first
-        .split(" at line ")
-        .next()
-        .unwrap_or(first)
-        .trim_end_matches([',', ':', ' ']);
-    let span = error.location().map(span_of).unwrap_or_default();
-    let diagnostic = Diagnostic::error(format!("could not parse `{}` as YAML", source.path.display()));
-    let diagnostic = diagnostic.at(source, span, message.to_owned());
-    let line = source
-        .text
-        .lines()
-        .nth((span.line.max(1) - 1) as usize)
-        .unwrap_or_default();
-    let indent = &line[..line.len() - line.trim_start().len()];
-    if indent.contains('\t') {
-        diagnostic.help("YAML indents with spaces; replace the tab")
-    } else if message.contains("budget") || message.contains("limit") {
-        diagnostic.help("the file expands to more than any sweep needs; write its anchors and aliases out")
-    } else {
-        diagnostic
+    let error = error.without_snippet();
+    let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
+    let span = Span::at(&source.text, location.line() as u32, location.column() as u32);
+    let wrong = Diagnostic::error(format!("could not parse `{}` as YAML", source.path.display()));
+    if let Some(tab) = indenting_tab(&source.text, span, error) {
+        return wrong
+            .at(source, tab, "a tab in the indentation")
+            .help("YAML indents with spaces; replace the tab");
     }
+    let (label, help) = explained(error);
+    let wrong = wrong.at(source, span, label);
+    match help {
+        Some(help) => wrong.help(help),
+        None => wrong,
+    }
+}
+
+/// What is wrong, and what to do where that is not plain.
+fn explained(error: &serde_saphyr::Error) -> (String, Option<String>) {
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    let limits = serde_saphyr::Budget::default();
+    match error {
+        Error::MultipleDocuments { .. } => (
+            "a second document starts here".to_owned(),
+            Some("a file holds one document; remove the `---`, or make it a file of its own".to_owned()),
+        ),
+        Error::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => (
+            format!("nested more than {} deep", limits.max_depth),
+            Some(CLOSE_BRACKETS.to_owned()),
+        ),
+        Error::Budget {
+            breach: BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. },
+            ..
+        } => (
+            format!(
+                "the file holds more than {} values up to here, aliases counted as what they stand for",
+                limits.max_nodes
+            ),
+            Some(
+                "split the file, or write its anchors and aliases out if it is they that multiply".to_owned(),
+            ),
+        ),
+        Error::NonFiniteFloat { .. } => ("expected a finite number".to_owned(), None),
+        Error::Budget { .. }
+        | Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => alias_bomb(),
+        _ => {
+            let text = error.render();
+            let first = text.lines().next().unwrap_or_default();
+            // The parser repeats its location in the text; the snippet says it better.
+            let first = first.split(" at line ").next().unwrap_or(first);
+            let first = first.trim_end_matches([',', ':', ' ']);
+            if first.contains("recursion limit") {
+                return ("nested too deep".to_owned(), Some(CLOSE_BRACKETS.to_owned()));
+            }
+            if first.contains("budget") {
+                return alias_bomb();
+            }
+            (first.to_owned(), None)
+        }
+    }
+}
+
+fn alias_bomb() -> (String, Option<String>) {
+    (
+        "the file's anchors and aliases expand to more than any sweep needs".to_owned(),
+        Some("write its anchors and aliases out".to_owned()),
+    )
+}
+
+const CLOSE_BRACKETS: &str = "nothing that sweep reads is nested so deeply; is a bracket left open?";
+
+/// The tab that makes a text no YAML: on the line where the parser stopped or, where it speaks of a tab, after it.
+fn indenting_tab(text: &str, span: Span, error: &serde_saphyr::Error) -> Option<Span> {
+    let of_tabs = error.render().contains("tab");
+    let lines = text.lines().enumerate().skip(span.line as usize - 1);
+    let mut looked_at = lines.take(if of_tabs { usize::MAX } else { 1 });
+    looked_at.find_map(|(i, line)| {
+        let tab = line
+            .find(|c: char| c != ' ')
+            .filter(|at| line[*at..].starts_with('\t'))?;
+        Some(Span::at(text, i as u32 + 1, tab as u32 + 1))
+    })
 }
 
 fn span_of(location: serde_saphyr::Location) -> Span {
@@ -183,7 +249,7 @@ impl Node {
             Value::Null => "nothing".to_owned(),
             Value::Bool(b) => format!("the boolean {b}"),
             Value::Int(i) => format!("the integer {i}"),
-            Value::Float(x) => format!("the number {x}"),
+            Value::Float(x) => format!("the number {x:?}"),
             Value::Str(s) if s.chars().count() <= 40 => format!("the string {s:?}"),
             Value::Str(_) => "a string".to_owned(),
             Value::Seq(_) => "a list".to_owned(),

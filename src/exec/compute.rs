@@ -6,7 +6,7 @@ use super::run::{Began, Run};
 use crate::bench::{Trace, TraceError};
 use crate::cache::{Digest, Fetched, FsError, Inputs, Output, Source, StoreError, Verdict};
 use crate::matrix::Point;
-use crate::plan::{collect_inputs, process_inputs, summarize_inputs};
+use crate::plan::{collect_inputs, process_inputs};
 use crate::results::{AggregateError, Metrics, Row, aggregate, raw_json};
 
 /// Why a row could not be computed.
@@ -80,16 +80,11 @@ pub(super) fn collect(
 }
 
 /// A sweep's summary as this run writes it.
-pub(super) fn summarize(
-    run: &Run,
-    target: &str,
-    collection: Digest,
-    text: &str,
-) -> Result<Digest, ComputeError> {
+pub(super) fn summarize(run: &Run, target: &str, inputs: Inputs, text: &str) -> Result<Digest, ComputeError> {
     keep(
         run,
         target,
-        summarize_inputs(collection),
+        inputs,
         "summary.md",
         text.as_bytes(),
         Began::now(),

@@ -38,7 +38,7 @@ pub enum Event {
         fresh: usize,
         stale: usize,
         sessions: Vec<PlannedSession>,
-        /// From earlier records; absent where a session has none.
+        /// Of the whole build over all pools, from earlier records; null where a session has none.
         estimate_ms: Option<u64>,
     },
     ImageStarted {

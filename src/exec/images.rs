@@ -10,6 +10,11 @@ use super::signals::Interrupt;
 use crate::cache::{Digest, Inputs, Verdict};
 use crate::graph::spec::{Image, Server};
 
+/// The image of a server that needs none made: the simulated engine in any image's place, or the built-in one.
+pub(super) fn at_hand(server: &Server) -> Option<ReadyImage> {
+    (server.simulated.is_some() || server.image == Image::Builtin).then_some(ReadyImage::Builtin)
+}
+
 /// Makes the image of `server` present; the reason when that fails.
 pub(super) async fn ensure(
     run: Arc<Run>,
@@ -17,8 +22,8 @@ pub(super) async fn ensure(
     target: String,
     server: Arc<Server>,
 ) -> Result<ReadyImage, String> {
-    if server.simulated.is_some() {
-        return Ok(ReadyImage::Builtin);
+    if let Some(image) = at_hand(&server) {
+        return Ok(image);
     }
     let (file, digest) = match &server.image {
         Image::Builtin => return Ok(ReadyImage::Builtin),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::run::Run;
+use super::run::{Attempt, Run};
 use super::server::ServerSpec;
 use crate::cache::{Digest, FsError, fs};
 use crate::graph::spec::{Image, Server};
@@ -56,20 +56,22 @@ pub(super) fn prepare(
     image: &ReadyImage,
     place: &Place,
     port: u16,
-    attempt: &Path,
+    attempt: &Attempt,
 ) -> Result<ServerSpec, LaunchError> {
-    let work = attempt.join("work");
+    let work = attempt.path.join("work");
     fs::create_dir_durable(&work)?;
+    let temporary = attempt.temporary(run.path());
+    fs::create_dir_durable(&temporary)?;
     copy_files(&run.root, server, &work)?;
     Ok(ServerSpec {
         argv: argv(server, port)?,
-        env: environment(run, server, image, place, port, &work),
+        env: environment(run, server, image, place, port, (&work, &temporary)),
         cwd: work,
         port,
         ready_path: ready_path(server),
         ready_within: server.handling.ready_within,
         stop_grace: server.handling.stop_grace,
-        log_path: attempt.join("server.log"),
+        log_path: attempt.path.join("server.log"),
     })
 }
 
@@ -131,33 +133,40 @@ fn environment(
     image: &ReadyImage,
     place: &Place,
     port: u16,
-    work: &Path,
+    (work, temporary): (&Path, &Path),
 ) -> BTreeMap<String, String> {
-    let work = work.to_string_lossy().into_owned();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut env = BTreeMap::from([
-        ("HOME".to_owned(), work.clone()),
-        ("TMPDIR".to_owned(), work),
+        ("HOME".to_owned(), text(work)),
+        ("TMPDIR".to_owned(), text(temporary)),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("PORT".to_owned(), port.to_string()),
         ("PATH".to_owned(), HOST_PATH.to_owned()),
     ]);
     if let ReadyImage::Venv { root, bin, .. } = image {
         env.insert("PATH".to_owned(), format!("{}:{HOST_PATH}", bin.display()));
         env.insert("VIRTUAL_ENV".to_owned(), root.to_string_lossy().into_owned());
     }
+    env.extend(server.hardware.env.clone());
+    let port = port.to_string();
+    env.extend(
+        server
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.replace(PORT_MARK, &port))),
+    );
+    env.extend(run.secrets.clone());
+    // Last, because where a server runs is not the recipe's to say.
     let indices = place
         .gpus
         .iter()
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(",");
-    env.insert("SWEEP_GPUS".to_owned(), indices.clone());
     if let Some(name) = visible_devices(&server.hardware.gpu) {
-        env.insert(name.to_owned(), indices);
+        env.insert(name.to_owned(), indices.clone());
     }
-    env.extend(server.hardware.env.clone());
-    env.extend(server.env.clone());
-    env.extend(run.secrets.clone());
+    env.insert("SWEEP_GPUS".to_owned(), indices);
+    env.insert("PORT".to_owned(), port);
     env
 }
 

@@ -1,18 +1,20 @@
 //! One bench on a live server: the load client on a thread of its own, then the gate.
 
 use std::path::Path;
+use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
 use super::run::Run;
 use super::server::Server;
 use super::session::{Job, Step};
 use super::signals::Interrupt;
-use crate::bench::{BenchError, Cancel, Endpoint, Progress, Trace, Verdict, client, judge};
-use crate::cache::{Digest, FsError, fs};
+use crate::bench::{BenchError, Cancel, Endpoint, Progress, RequestError, Trace, Verdict, client, judge};
+use crate::cache::{Digest, FsError};
 
 /// A trace that may be kept, as it will be.
 #[derive(Debug)]
@@ -43,21 +45,31 @@ pub(super) enum MeasureError {
     Lost,
 }
 
-/// What an attempt leaves in its folder: the truth about it, whatever becomes of the process that ran it.
-#[derive(Debug, Serialize)]
-struct AttemptResult<'a> {
-    target: &'a str,
-    verdict: &'a Verdict,
-    trace: Digest,
-    completed: usize,
-    failed: usize,
-    output_tokens: u64,
-}
-
 /// How many of the server's last lines go into a message.
 pub(super) const LAST_WORDS: usize = 12;
 
-/// Runs the bench in `attempt`'s folder. The trace is written there with the verdict whether or not it passes.
+/// How long the word of a server's death may take after its connections broke.
+const DEATH_IS_TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether connections ended as they do when a server dies.
+fn broke_off(outcome: &Result<Trace, BenchError>) -> bool {
+    let is_break = |error: &RequestError| {
+        matches!(
+            error,
+            RequestError::Connect { .. } | RequestError::Reset { .. } | RequestError::Truncated
+        )
+    };
+    match outcome {
+        Ok(trace) => trace
+            .failed()
+            .any(|request| request.error.as_ref().is_some_and(is_break)),
+        Err(BenchError::Connect { .. }) => true,
+        Err(BenchError::Warmup { first, .. }) => is_break(first),
+        Err(_) => false,
+    }
+}
+
+/// Runs the bench. The trace is written to `attempt` whether or not it passes.
 pub(super) async fn measure(
     run: &Run,
     job: &Job,
@@ -81,6 +93,10 @@ pub(super) async fn measure(
             () = run.interrupts.reached(Interrupt::Graceful), if !cancel.is_cancelled() => cancel.cancel(),
         }
     };
+    // The client hears of a death by its broken connections, often before the guard has told of it.
+    if died.is_none() && result.as_ref().is_ok_and(broke_off) {
+        died = timeout(DEATH_IS_TOLD_WITHIN, exited).await.ok();
+    }
     if let Some(exit) = died.or_else(|| server.exit()) {
         return Err(MeasureError::ServerDied {
             exit,
@@ -98,17 +114,7 @@ pub(super) async fn measure(
     }
     let bytes = trace.encode();
     let digest = Digest::of(&bytes);
-    let result = AttemptResult {
-        target: &step.bench_id,
-        verdict: &verdict,
-        trace: digest,
-        completed: trace.completed().count(),
-        failed: trace.failed().count(),
-        output_tokens: trace.output_tokens(),
-    };
-    fs::write_atomic(&attempt.join("trace.zst"), &bytes)?;
-    let json = serde_json::to_vec_pretty(&result).expect("an attempt's result is plain data");
-    fs::write_atomic(&attempt.join("result.json"), &json)?;
+    attempt_result::write_trace(attempt, &bytes)?;
     match verdict {
         Verdict::Pass => Ok(Measured { trace, bytes, digest }),
         Verdict::Fail(reasons) => Err(MeasureError::Rejected(

@@ -1,11 +1,15 @@
 //! Executors, the server's life, attempts, signals and resume.
 //!
-//! [`build`](mod@build) is the dispatcher: it owns the queue and the pools. Each [`session`] owns one server and runs its
-//! points; [`measure`] runs one bench. What happens is said as [`event`]s.
+//! [`build`](mod@build) leads from a plan to its outcome; `dispatch` owns the queues and the pools. Each `session` owns
+//! one server and runs its points; `measure` runs one bench. What happens is said as [`event`]s.
 
+mod attempt_result;
 pub mod build;
 mod compute;
+mod conclude;
+mod dispatch;
 pub mod event;
+pub mod foretell;
 pub mod gather;
 pub mod guard;
 pub mod http;
@@ -24,6 +28,9 @@ pub mod run;
 pub mod server;
 mod session;
 pub mod signals;
+pub mod verify;
 mod view;
 
+pub use attempt_result::adopt;
 pub use compute::WORDS;
+pub use conclude::outcome_of_fresh;

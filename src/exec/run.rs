@@ -14,6 +14,7 @@ use super::signals::Interrupts;
 use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
 use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
+use crate::graph::file_name;
 
 /// One `sweep build` at work.
 pub struct Run {
@@ -77,6 +78,8 @@ pub fn unix_ms() -> u64 {
 /// A folder of its own for one try of one target.
 #[derive(Debug, Clone)]
 pub struct Attempt {
+    /// Counted over the run, from 1.
+    pub number: u32,
     pub path: PathBuf,
     /// Relative to the run's folder.
     pub folder: String,
@@ -140,21 +143,18 @@ impl Run {
     pub fn attempt(&self, what: &str) -> Result<Attempt, FsError> {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         // A file name has a limit; the number alone tells attempts apart.
-        let spelled: String = what
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "._+@-".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        let short: String = spelled.chars().take(120).collect();
+        let short: String = file_name(what).chars().take(120).collect();
         let folder = format!("attempts/{number:04}-{short}");
         let path = self.path.join(&folder);
         crate::cache::fs::create_dir_durable(&path)?;
-        Ok(Attempt { path, folder })
+        Ok(Attempt { number, path, folder })
+    }
+
+    /// A text in which the values of secrets are masked: servers may print what they were given.
+    pub fn without_secrets(&self, text: &str) -> String {
+        // A value of a few characters would mask half the text and is no secret.
+        let values = self.secrets.values().filter(|value| value.len() >= 6);
+        values.fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
     }
 
     /// Journals that the run owns `owned`, so that a later run can end it.

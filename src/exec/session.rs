@@ -1,11 +1,13 @@
 //! One session at work: its server started, reset between points, measured on, restarted when it died, stopped.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::Method;
 
+use super::attempt_result;
 use super::compute::process;
 use super::event::Event;
 use super::launch::{Place, ReadyImage, prepare};
@@ -15,7 +17,7 @@ use super::process::Owned;
 use super::run::{Attempt, Began, Run};
 use super::server::Server;
 use super::signals::Interrupt;
-use crate::cache::{Inputs, Output, Source, Verdict};
+use crate::cache::{Digest, Inputs, Output, Source, StoreError, Verdict};
 use crate::config::recipe::{HttpCall, Reset};
 use crate::graph::spec::{Bench, Server as ServerTarget};
 use crate::matrix::Point;
@@ -26,6 +28,8 @@ use crate::plan::SERVER_START_MS;
 pub(super) struct Job {
     /// Its index in the plan.
     pub index: usize,
+    /// It has the machine to itself.
+    pub quiet: bool,
     pub server_id: String,
     pub server: Arc<ServerTarget>,
     pub steps: Vec<Step>,
@@ -44,20 +48,30 @@ pub(super) struct Step {
 }
 
 /// How a point ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     Passed,
-    Failed,
-    Skipped,
+    /// Another point of the same inputs had just been measured.
+    Kept,
+    Failed(String),
+    /// Never started.
+    Skipped(String),
 }
 
 /// What became of a session.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     /// By bench id.
-    pub endings: BTreeMap<String, Ending>,
-    pub servers_started: usize,
+    pub(super) endings: BTreeMap<String, Ending>,
+    pub(super) servers_started: usize,
+    /// It had the machine to itself.
+    pub(super) quiet: bool,
+    /// A server of it could not be ended: its place must not be given to another.
+    pub(super) server_lives: bool,
 }
+
+/// Why a point was skipped after a signal.
+const INTERRUPTED: &str = "interrupted";
 
 /// A server that answers.
 struct Live {
@@ -65,6 +79,8 @@ struct Live {
     /// Reserved for as long as it lives; a recipe's own port is not ours to reserve.
     _port: Option<FreePort>,
     start_ms: u64,
+    /// Its processes' temporary files, gone with it.
+    temporary: PathBuf,
     /// Whether a bench has run on it, so that it has something to forget.
     used: bool,
 }
@@ -78,22 +94,30 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         place: &place,
         live: None,
         starts: 0,
+        last_failure: String::new(),
         done: Done::default(),
     };
     for step in &job.steps {
         if run.interrupts.level() != Interrupt::None {
-            session.skip(step, "interrupted");
+            session.skip(step, INTERRUPTED);
             continue;
         }
         session.step(step).await;
     }
     session.stop().await;
-    let count = |ending| session.done.endings.values().filter(|e| **e == ending).count();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for ending in session.done.endings.values() {
+        match ending {
+            Ending::Passed | Ending::Kept => passed += 1,
+            Ending::Failed(_) => failed += 1,
+            Ending::Skipped(_) => skipped += 1,
+        }
+    }
     run.say(Event::SessionEnded {
         session: job.index,
-        passed: count(Ending::Passed),
-        failed: count(Ending::Failed),
-        skipped: count(Ending::Skipped),
+        passed,
+        failed,
+        skipped,
     });
     session.done
 }
@@ -105,6 +129,8 @@ struct Session<'a> {
     place: &'a Place,
     live: Option<Live>,
     starts: u32,
+    /// Why the server failed the last time.
+    last_failure: String,
     done: Done,
 }
 
@@ -118,13 +144,19 @@ impl Session<'_> {
                 .lookup(&step.inputs.key())
                 .is_ok_and(|hit| hit.is_some())
         {
-            self.done.endings.insert(step.bench_id.clone(), Ending::Passed);
+            let target = step.bench_id.clone();
+            self.run.say(Event::BenchPassed {
+                target,
+                session: self.job.index,
+                elapsed_ms: 0,
+            });
+            self.done.endings.insert(step.bench_id.clone(), Ending::Kept);
             return;
         }
         let live = match self.ready_server().await {
             Ok(live) => live,
             Err(_) if self.run.interrupts.level() != Interrupt::None => {
-                return self.skip(step, "interrupted");
+                return self.skip(step, INTERRUPTED);
             }
             Err(reason) => return self.fail(step, &reason, Began::now()),
         };
@@ -146,8 +178,11 @@ impl Session<'_> {
         let start_ms = live.start_ms;
         self.live = Some(Live { used: true, ..live });
         match measured {
-            Ok(measured) => self.keep(step, &measured, began, start_ms, &attempt),
-            Err(MeasureError::Interrupted) => self.skip(step, "interrupted"),
+            // Compression and the disk would hold up the other sessions' clocks.
+            Ok(measured) => tokio::task::block_in_place(|| {
+                self.keep(step, &measured, began, start_ms, &attempt);
+            }),
+            Err(MeasureError::Interrupted) => self.skip(step, INTERRUPTED),
             Err(error) => {
                 self.fail(step, &error.to_string(), began);
                 if matches!(error, MeasureError::ServerDied { .. }) {
@@ -164,14 +199,17 @@ impl Session<'_> {
             if !live.used {
                 return Ok(live);
             }
-            match reset(
-                &live.server,
-                self.job.server.handling.reset.as_ref(),
-                self.simulated(),
-            )
-            .await
-            {
+            let how = self.job.server.handling.reset.as_ref();
+            let outcome = tokio::select! {
+                outcome = reset(&live.server, how, self.simulated()) => outcome,
+                () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+            };
+            match outcome {
                 Ok(()) => return Ok(live),
+                Err(reason) if self.run.interrupts.level() != Interrupt::None => {
+                    self.live = Some(live);
+                    return Err(reason);
+                }
                 Err(reason) => {
                     self.live = Some(live);
                     self.server_failed(&reason, self.starts <= self.run.retries);
@@ -180,10 +218,16 @@ impl Session<'_> {
             }
         }
         loop {
+            if self.done.server_lives {
+                return Err(format!(
+                    "no server is started beside one that could not be ended: {}",
+                    self.last_failure
+                ));
+            }
             if self.starts > self.run.retries {
                 return Err(format!(
-                    "the server was started {} times and did not last",
-                    self.starts
+                    "the server was started {} times and did not last: {}",
+                    self.starts, self.last_failure
                 ));
             }
             self.starts += 1;
@@ -228,7 +272,7 @@ impl Session<'_> {
             self.image,
             self.place,
             number,
-            &attempt.path,
+            &attempt,
         )
         .map_err(|e| e.to_string())?;
         let began = Instant::now();
@@ -242,12 +286,13 @@ impl Session<'_> {
         }
         let ready = tokio::select! {
             ready = server.ready() => ready.map_err(|e| e.to_string()),
-            () = self.run.interrupts.reached(Interrupt::Graceful) => Err("interrupted".to_owned()),
+            () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
         };
         let live = Live {
             server,
             _port: port,
             start_ms: began.elapsed().as_millis() as u64,
+            temporary: attempt.temporary(self.run.path()),
             used: false,
         };
         match ready {
@@ -287,12 +332,16 @@ impl Session<'_> {
             Ok(_) => {
                 // What stays journalled is looked for once more by the next run, and not found.
                 let _ = self.run.releases(&owned);
+                let _ = std::fs::remove_dir_all(&live.temporary);
                 self.run.say(Event::ServerStopped {
                     target: self.job.server_id.clone(),
                     session: self.job.index,
                 });
             }
-            Err(error) => self.server_failed(&error.to_string(), false),
+            Err(error) => {
+                self.done.server_lives = true;
+                self.server_failed(&error.to_string(), false);
+            }
         }
     }
 
@@ -310,9 +359,12 @@ impl Session<'_> {
         }];
         record.facts = self.facts(start_ms, attempt);
         let elapsed_ms = record.provenance.elapsed_ms;
-        if let Err(error) = self.run.publish(&record, &[Source::Bytes(&measured.bytes)]) {
+        let kept = attempt_result::write(&attempt.path, &record).map_err(StoreError::from);
+        if let Err(error) = kept.and_then(|()| self.run.publish(&record, &[Source::Bytes(&measured.bytes)])) {
             return self.fail(step, &format!("the result could not be kept: {error}"), began);
         }
+        // The cache has it now; what cannot be removed goes with the run's folder.
+        let _ = attempt_result::forget_trace(&attempt.path);
         self.run.say(Event::BenchPassed {
             target: step.bench_id.clone(),
             session: self.job.index,
@@ -357,7 +409,9 @@ impl Session<'_> {
             target: step.bench_id.clone(),
             reason: reason.to_owned(),
         });
-        self.done.endings.insert(step.bench_id.clone(), Ending::Skipped);
+        self.done
+            .endings
+            .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
     }
 
     /// Records a failure with its reason and the end of the server's log; it is told, never reused.
@@ -367,33 +421,36 @@ impl Session<'_> {
             .as_ref()
             .map(|live| live.server.last_words(200))
             .unwrap_or_default();
-        let log = (!words.is_empty()).then(|| crate::cache::Digest::of(words.as_bytes()));
+        let (reason, words) = (self.run.without_secrets(reason), self.run.without_secrets(&words));
+        let log = (!words.is_empty()).then(|| Digest::of(words.as_bytes()));
         let verdict = Verdict::Failed {
-            reason: reason.to_owned(),
+            reason: reason.clone(),
             log,
         };
         let record = self
             .run
             .record(step.bench_id.clone(), step.inputs.clone(), verdict, began);
         let blobs: Vec<Source<'_>> = log.iter().map(|_| Source::Bytes(words.as_bytes())).collect();
-        let kept = self.run.publish(&record, &blobs);
-        let reason = match kept {
-            Ok(()) => reason.to_owned(),
+        let reason = match self.run.publish(&record, &blobs) {
+            Ok(()) => reason,
             Err(error) => format!("{reason} (and this could not be recorded: {error})"),
         };
         self.run.say(Event::BenchFailed {
             target: step.bench_id.clone(),
             session: self.job.index,
-            reason,
+            reason: reason.clone(),
         });
-        self.done.endings.insert(step.bench_id.clone(), Ending::Failed);
+        self.done
+            .endings
+            .insert(step.bench_id.clone(), Ending::Failed(reason));
     }
 
-    fn server_failed(&self, reason: &str, will_retry: bool) {
+    fn server_failed(&mut self, reason: &str, will_retry: bool) {
+        self.last_failure = self.run.without_secrets(reason);
         self.run.say(Event::ServerFailed {
             target: self.job.server_id.clone(),
             session: self.job.index,
-            reason: reason.to_owned(),
+            reason: self.last_failure.clone(),
             will_retry,
         });
     }

@@ -22,16 +22,27 @@ pub enum Interrupt {
 pub enum Cause {
     /// SIGINT, as by ^C.
     Int,
-    /// SIGTERM, or SIGHUP, the end of the terminal.
+    /// SIGTERM.
     Term,
+    /// SIGHUP, the end of the terminal.
+    Hangup,
 }
 
 impl Cause {
-    /// 128 and the signal's number, as shells have it.
+    /// 128 and the signal's number, as shells have it; a terminal that is gone ends a run as SIGTERM does.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Int => 130,
-            Self::Term => 143,
+            Self::Term | Self::Hangup => 143,
+        }
+    }
+
+    /// The signal's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+            Self::Hangup => "SIGHUP",
         }
     }
 }
@@ -75,7 +86,7 @@ impl Interrupts {
                 let cause = tokio::select! {
                     _ = int.recv() => Cause::Int,
                     _ = term.recv() => Cause::Term,
-                    _ = hangup.recv() => Cause::Term,
+                    _ = hangup.recv() => Cause::Hangup,
                 };
                 source.interrupt(cause);
             }
@@ -94,9 +105,14 @@ impl Interrupts {
         self.0.borrow().level
     }
 
+    /// What interrupted the run first; `None` when nothing did.
+    pub fn cause(&self) -> Option<Cause> {
+        self.0.borrow().cause
+    }
+
     /// The exit code of an interrupted run; `None` when it was not interrupted.
     pub fn exit_code(&self) -> Option<u8> {
-        self.0.borrow().cause.map(Cause::exit_code)
+        self.cause().map(Cause::exit_code)
     }
 
     /// Waits until the run has been interrupted this far; for ever when nothing can interrupt it any more.
@@ -142,5 +158,6 @@ mod tests {
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
         interrupts.reached(Interrupt::Graceful).await;
         assert_eq!(interrupts.exit_code(), Some(143));
+        assert_eq!(interrupts.cause().map(Cause::name), Some("SIGHUP"));
     }
 }

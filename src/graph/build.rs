@@ -1,6 +1,6 @@
 //! From points and recipes to the DAG of targets.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Graph {
             chains: Vec::with_capacity(points.len()),
             ids: HashMap::new(),
         };
-        let mut servers = HashMap::<Key, NodeIndex>::new();
+        let mut servers = HashMap::<Key, Vec<NodeIndex>>::new();
         for (i, point) in points.iter().enumerate() {
             let chain = match compiler.compile(point) {
                 Ok(compiled) => Ok(graph.add_chain(i, point, compiled, &mut servers)),
@@ -108,13 +108,18 @@ impl Graph {
         i: usize,
         point: &Point,
         compiled: Compiled,
-        servers: &mut HashMap<Key, NodeIndex>,
+        servers: &mut HashMap<Key, Vec<NodeIndex>>,
     ) -> Chain {
         let Compiled { server, bench } = compiled;
         let id = point.id();
         let key = server.key();
-        let server_node = match servers.get(&key) {
-            Some(node) => *node,
+        let equals = servers.entry(key).or_default();
+        let shared = equals
+            .iter()
+            .copied()
+            .find(|node| self.server(*node).is_handled_as(&server));
+        let server_node = match shared {
+            Some(node) => node,
             None => {
                 let server = Arc::new(server);
                 let node = self.add(
@@ -126,7 +131,7 @@ impl Graph {
                 );
                 let image = self.image(&server);
                 self.dag.add_edge(image, node, ());
-                servers.insert(key, node);
+                equals.push(node);
                 node
             }
         };
@@ -215,12 +220,9 @@ impl Graph {
         self.points.iter().position(|point| point.id() == id)
     }
 
-    /// How many targets there are of each kind.
-    pub fn counts(&self) -> BTreeMap<Kind, usize> {
-        let mut counts = BTreeMap::new();
-        for target in self.dag.node_weights() {
-            *counts.entry(target.id.kind).or_default() += 1;
-        }
-        counts
+    /// The targets of a kind.
+    pub fn ids_of(&self, kind: Kind) -> impl Iterator<Item = &TargetId> {
+        let ids = self.dag.node_weights().map(|target| &target.id);
+        ids.filter(move |id| id.kind == kind)
     }
 }

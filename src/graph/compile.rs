@@ -1,22 +1,23 @@
 //! One point with its recipe and hardware: the server that it needs and what is measured on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::hardware::{Hardware, Served, served};
-use super::recipe_match::best;
+use super::hardware::{Hardware, HardwareError, Served, served};
+use super::recipe_match::{RecipeError, best};
 use super::spec::{Bench, Engine, Handling, Image, RecipeFile, Server, isolation};
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
-use crate::bench::workload::{Api, PromptForm, Workload};
+use crate::bench::workload::{Api, PromptForm, Workload, WorkloadError};
 use crate::cache::digest::Digest;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::master::SpecDecoding;
+use crate::config::nearest::nearest;
 use crate::config::project::{Config, NamedRecipe, Project};
 use crate::config::recipe;
 use crate::config::sweepfile::Profile;
 use crate::matrix::{Point, Topology};
-use crate::sim::{self, SimConfig};
+use crate::sim::{self, ConfigError, SimConfig};
 
 /// Why an agentic point has no targets.
 const NO_AGENTIC_CLIENT: &str = "agentic-coding points are read and listed, but this version of sweep has no client that replays agent traces";
@@ -27,7 +28,7 @@ pub(super) struct Compiler<'a> {
     profile: (&'a str, &'a Profile),
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
-    served: HashMap<String, Result<Served, super::hardware::HardwareError>>,
+    served: HashMap<String, Result<Served, HardwareError>>,
     digests: HashMap<PathBuf, Result<Digest, String>>,
     configs: HashMap<&'a str, &'a Config>,
 }
@@ -69,6 +70,68 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// A message at a field of a pool of the profile.
+    fn wrong_pool(&self, message: String, pool: &str, field: &str, label: &str) -> Diagnostic {
+        self.at_pool(Diagnostic::error(message), pool, field, label)
+    }
+
+    fn at_pool(&self, wrong: Diagnostic, pool: &str, field: &str, label: &str) -> Diagnostic {
+        let place = self
+            .project
+            .place(&["profiles", self.profile.0, "pools", pool, field]);
+        wrong.at(&self.project.document.source, place, label)
+    }
+
+    fn no_hardware(&self, point: &Point, error: &HardwareError) -> Diagnostic {
+        match error {
+            HardwareError::NoPool { label, .. } => {
+                let wrong = self.wrong(point, error.to_string());
+                let pools = self.profile.1.pools.values();
+                let served = pools.flat_map(|pool| pool.serves.iter().map(String::as_str));
+                let wrong = match nearest(label, served) {
+                    Some(near) => wrong.help(format!("did you mean `runner: {near}`?")),
+                    None => wrong,
+                };
+                wrong.help(
+                    "add the label to a pool's `serves` in the Sweepfile, or choose another `--profile`",
+                )
+            }
+            HardwareError::Differ { first, second, .. } => {
+                let wrong = self.wrong_pool(error.to_string(), second, "serves", "and this one");
+                self.at_pool(wrong, first, "serves", "this one serves it")
+                    .help("make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `simulate` equal, or put them in two profiles")
+            }
+        }
+    }
+
+    fn no_recipe(&self, point: &Point, error: &RecipeError) -> Diagnostic {
+        let wrong = self.wrong(point, error.to_string());
+        let recipes = &self.project.recipes;
+        match error {
+            RecipeError::None { framework, .. } => {
+                let known: BTreeSet<&str> = recipes
+                    .iter()
+                    .map(|r| r.recipe.matches.framework.as_str())
+                    .collect();
+                if known.contains(framework.as_str()) {
+                    return wrong.help("the recipes of this framework have other conditions that do not hold; loosen one, or add a recipe");
+                }
+                wrong.nearest(framework, known).help(format!(
+                    "recipes are folders of `{}` with a `recipe.yaml`",
+                    self.project.sweepfile.recipes.display()
+                ))
+            }
+            RecipeError::Tie { first, second } => {
+                let tied = recipes.iter().filter(|r| r.name == *first || r.name == *second);
+                tied.fold(wrong, |wrong, named| {
+                    let place = named.document.root.nearest_at(&["match"]).span;
+                    wrong.at(&named.document.source, place, "matches")
+                })
+                .help("add a condition to one of them: the recipe with the most that hold wins")
+            }
+        }
+    }
+
     pub(super) fn compile(&mut self, point: &Point) -> Result<Compiled, Diagnostic> {
         let (project, profile) = (self.project, self.profile);
         let served = self
@@ -76,12 +139,8 @@ impl<'a> Compiler<'a> {
             .entry(point.runner.clone())
             .or_insert_with(|| served(project, profile, &point.runner))
             .clone()
-            .map_err(|e| {
-                self.wrong(point, e.to_string()).help(
-                    "add the label to a pool's `serves` in the Sweepfile, or choose another `--profile`",
-                )
-            })?;
-        let index = best(&project.recipes, point).map_err(|e| self.wrong(point, e.to_string()))?;
+            .map_err(|e| self.no_hardware(point, &e))?;
+        let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
         let Some((isl, osl)) = point.lengths() else {
             return Err(self.wrong(point, NO_AGENTIC_CLIENT));
@@ -96,9 +155,7 @@ impl<'a> Compiler<'a> {
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
         let workload = workload(named, point, (isl, osl), &expanded);
-        workload
-            .check()
-            .map_err(|e| named.error(&["bench"], e.to_string(), format!("for `{}`", point.id())))?;
+        workload.check().map_err(|e| workload_wrong(named, point, &e))?;
         let limits = &named.recipe.bench.limits;
         let reset = named.recipe.server.reset.as_ref();
         let bench = Bench {
@@ -151,13 +208,14 @@ impl<'a> Compiler<'a> {
         };
         Ok(Server {
             simulated: simulated(point, &served.hardware)
-                .map_err(|e| self.wrong(point, format!("the simulated engine cannot stand in: {e}")))?,
+                .map_err(|e| self.not_simulated(point, &served, &e))?,
             image_reference: point.image.clone(),
             image,
             model: point.model.clone(),
             command,
             script,
             env: expanded.env,
+            deployment: deployment(point),
             files,
             gpus,
             nodes,
@@ -178,11 +236,25 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    fn not_simulated(&self, point: &Point, served: &Served, error: &NotSimulated) -> Diagnostic {
+        let message = format!("the simulated engine cannot stand in: {error}");
+        let wrong = match error {
+            NotSimulated::Config(ConfigError::UnknownGpu { .. }) => {
+                self.wrong_pool(message, &served.pools[0], "gpu", "of this simulated pool")
+            }
+            _ => self.wrong(point, message),
+        };
+        wrong.help("leave its points out with `!PATTERN`, or run them on other pools with `--profile NAME`")
+    }
+
     fn digest(&mut self, path: &Path) -> Result<Digest, String> {
         if let Some(known) = self.digests.get(path) {
             return known.clone();
         }
-        let digest = (self.digest)(&self.project.root.join(path)).map_err(|e| e.to_string());
+        let digest = (self.digest)(&self.project.root.join(path)).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => e.to_string(),
+        });
         self.digests.insert(path.to_path_buf(), digest.clone());
         digest
     }
@@ -192,13 +264,14 @@ impl<'a> Compiler<'a> {
         let gpus = point.topology.gpus();
         let per_node = hardware.gpus_per_node;
         match point.topology {
-            Topology::Single(_) if gpus > per_node => Err(self.wrong(
-                point,
-                format!(
+            Topology::Single(_) if gpus > per_node => {
+                let message = format!(
                     "a single-node server of {gpus} GPUs does not fit a node of {per_node} (`{}`)",
                     hardware.gpu
-                ),
-            )),
+                );
+                let wrong = self.wrong(point, message);
+                Err(wrong.help("lower the config's `tp`, `pp` or `pcp-size`, or set the pool's `gpus` to what its nodes have"))
+            }
             Topology::Single(_) => Ok((1, gpus)),
             Topology::Multi { .. } => Ok((gpus.div_ceil(per_node), gpus.min(per_node))),
         }
@@ -207,13 +280,41 @@ impl<'a> Compiler<'a> {
 
 fn template_wrong(named: &NamedRecipe, point: &Point, error: &TemplateError) -> Diagnostic {
     let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
-    named
-        .error(
-            &path,
-            format!("recipe `{}` does not expand for `{}`", named.name, point.id()),
-            &error.message,
-        )
-        .help("docs/recipes.md lists the names that templates may use")
+    let message = format!("recipe `{}` does not expand: {}", named.name, error.message);
+    let wrong = named.error(&path, message, format!("needed by `{}`", point.id()));
+    let Some(unknown) = &error.unknown else {
+        return wrong.help("docs/recipes.md tells what templates may say");
+    };
+    let mut wrong = wrong.nearest(&unknown.name, unknown.known.iter().map(String::as_str));
+    for place in &mut wrong.places {
+        place.span = place.span.narrowed_to(&place.source.text, &unknown.name);
+    }
+    wrong.help("docs/recipes.md lists the names that templates may use")
+}
+
+/// A workload that cannot be sent, in the words of the recipe that asks for it.
+fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> Diagnostic {
+    let (field, message) = match error {
+        WorkloadError::Zero { field } => (*field, error.to_string()),
+        WorkloadError::RangeRatio(_) => ("range-ratio", error.to_string()),
+        WorkloadError::EmptyVocab { lo, hi } => {
+            let last = hi.saturating_sub(1);
+            (
+                "token-ids",
+                format!("`token-ids` from {lo} to {last} is an empty range"),
+            )
+        }
+        WorkloadError::ChatTakesNoIds => (
+            "prompt-form",
+            "`api: chat` takes no token ids; set `prompt-form: words`".to_owned(),
+        ),
+        WorkloadError::Reserved(name) => (
+            "body",
+            format!("`body` sets `{name}`, which the workload itself decides; remove it"),
+        ),
+        WorkloadError::NotPositive { .. } | WorkloadError::Temperature(_) => ("bench", error.to_string()),
+    };
+    named.error(&["bench", field], message, format!("needed by `{}`", point.id()))
 }
 
 fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
@@ -258,11 +359,52 @@ fn seed(base: u64, point: &Point, (isl, osl): (u32, u32)) -> u64 {
     u64::from_le_bytes(digest.0[..8].try_into().expect("eight of 32 bytes")) >> 11
 }
 
+/// What changes a deployment although no command spells it.
+fn deployment(point: &Point) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    if let Some(router) = &point.router {
+        facts.insert("router".to_owned(), format!("{} {}", router.name, router.version));
+    }
+    if let Some(transfer) = &point.kv_p2p_transfer {
+        facts.insert("kv-p2p-transfer".to_owned(), transfer.clone());
+    }
+    if let Topology::Multi { prefill, decode, .. } = &point.topology {
+        for (role, worker) in [("prefill", prefill), ("decode", decode)] {
+            let text = serde_json::to_string(worker).expect("a worker is plain data");
+            facts.insert(role.to_owned(), text);
+        }
+    }
+    facts
+}
+
 /// Tokens that the simulated engine puts in one event, as engines do under load; it bounds what a rehearsal costs.
 const SIMULATED_STREAM_INTERVAL: u64 = 16;
 
+/// Why the simulated engine cannot stand in for a point's engine.
+#[derive(Debug, thiserror::Error)]
+enum NotSimulated {
+    #[error("it knows no precision `{0}`, only {known}", known = precisions())]
+    Precision(String),
+    #[error("it does not know the model `{0}`, and the name tells no size as `-70B` would")]
+    Model(String),
+    #[error(transparent)]
+    Config(ConfigError),
+}
+
+fn precisions() -> String {
+    let known = <sim::Precision as clap::ValueEnum>::value_variants().iter();
+    let names = known.filter_map(|precision| {
+        Some(
+            clap::ValueEnum::to_possible_value(precision)?
+                .get_name()
+                .to_owned(),
+        )
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
 /// What `sweep sim` is told in the engine's place; `None` where the engine itself runs.
-fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, String> {
+fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, NotSimulated> {
     let (Some(simulate), Topology::Single(parallel)) = (hardware.simulate, &point.topology) else {
         return Ok(None);
     };
@@ -274,7 +416,7 @@ fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, St
         dp_attention: parallel.dp_attn,
         model: point.model.clone(),
         precision: <sim::Precision as clap::ValueEnum>::from_str(&point.precision, true)
-            .map_err(|_| format!("it knows no precision `{}`", point.precision))?,
+            .map_err(|_| NotSimulated::Precision(point.precision.clone()))?,
         spec_decoding: match point.spec_decoding {
             SpecDecoding::None => sim::SpecDecoding::None,
             SpecDecoding::Mtp => sim::SpecDecoding::Mtp,
@@ -286,6 +428,7 @@ fn simulated(point: &Point, hardware: &Hardware) -> Result<Option<SimConfig>, St
     };
     match config.resolve() {
         Ok(_) => Ok(Some(config)),
-        Err(error) => Err(error.to_string()),
+        Err(ConfigError::UnknownModel(unknown)) => Err(NotSimulated::Model(unknown.name)),
+        Err(error) => Err(NotSimulated::Config(error)),
     }
 }

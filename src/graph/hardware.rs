@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::cache::host::cpu_model;
 use crate::config::project::Project;
-use crate::config::sweepfile::{Pool, Profile, Share, Simulate};
+use crate::config::sweepfile::{Executor, Pool, Profile, Share, Simulate};
 
 /// The identity of the hardware behind a runner label: the same for every pool that serves it.
 ///
@@ -88,7 +89,7 @@ fn hardware_of(project: &Project, pool: &Pool) -> Hardware {
         gpu: pool.gpu.clone(),
         gpus_per_node: pool.gpus,
         share: pool.share,
-        facts: pool.facts.clone(),
+        facts: facts(pool),
         env: project
             .launcher(pool)
             .map(|launcher| launcher.env.clone())
@@ -96,3 +97,16 @@ fn hardware_of(project: &Project, pool: &Pool) -> Hardware {
         simulate: pool.simulate,
     }
 }
+
+/// The pool's facts. Where the engine runs on this machine's own cores, their model is one: a number of another CPU is
+/// another number. Whoever wants to compare across machines says `cpu:` in `facts` himself.
+fn facts(pool: &Pool) -> BTreeMap<String, String> {
+    let mut facts = pool.facts.clone();
+    if pool.gpu == CPU && pool.executor == Executor::Process && pool.simulate.is_none() {
+        facts.entry("cpu".to_owned()).or_insert_with(cpu_model);
+    }
+    facts
+}
+
+/// The GPU kind of pools whose engine runs on the host's cores.
+pub const CPU: &str = "cpu";

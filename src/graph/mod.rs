@@ -13,5 +13,5 @@ mod target;
 pub mod template;
 
 pub use build::{Chain, Graph, Spec, Target};
-pub use select::{SelectError, Selection, select};
-pub use target::{Kind, TargetId};
+pub use select::{SelectError, Selection, check_patterns, select};
+pub use target::{Kind, TargetId, file_name};

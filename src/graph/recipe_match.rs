@@ -18,7 +18,7 @@ pub(super) enum RecipeError {
         precision: String,
         runner: String,
     },
-    #[error("recipes `{first}` and `{second}` match equally well; add a condition to one of them")]
+    #[error("recipes `{first}` and `{second}` match equally well")]
     Tie { first: String, second: String },
 }
 

@@ -1,6 +1,6 @@
 //! From patterns and sweeps' names to targets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
@@ -8,10 +8,11 @@ use petgraph::visit::{Dfs, Reversed};
 
 use super::build::{Graph, Spec};
 use super::pattern::{Pattern, PatternError};
-use super::target::Kind;
-use crate::config::diagnostic::Diagnostic;
+use super::target::{Kind, file_name};
+use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
+use crate::config::yaml::Node;
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,8 @@ pub enum SelectError {
     /// Nothing matches; the nearest names there are.
     #[error("no target matches `{pattern}`")]
     Unmatched { pattern: String, near: Vec<String> },
+    #[error("what the patterns select, others of them take away")]
+    Empty,
     #[error("a pattern in the Sweepfile is wrong")]
     Sweepfile(Box<Diagnostic>),
 }
@@ -68,9 +71,11 @@ pub enum SelectError {
 /// Selects what `words` name: sweeps of the Sweepfile by their exact names, and patterns. No word selects every point.
 pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Selection, SelectError> {
     let mut patterns = Vec::new();
+    let mut seen = BTreeSet::new();
     for word in words {
+        let word = sweep_named(project, word).unwrap_or(word);
         if project.sweepfile.sweeps.contains_key(word) {
-            sweep_patterns(project, word, &mut patterns)?;
+            sweep_patterns(project, word, &mut seen, &mut patterns)?;
         } else {
             patterns.push(Pattern::parse(word).map_err(SelectError::Pattern)?);
         }
@@ -78,8 +83,12 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
     if patterns.iter().all(|p| p.negated) {
         patterns.push(Pattern::parse("**").map_err(SelectError::Pattern)?);
     }
+    let plain: Vec<String> = words
+        .iter()
+        .map(|word| sweep_named(project, word).unwrap_or(word).to_owned())
+        .collect();
     let mut selection = Selection {
-        name: name_of(words),
+        name: name_of(&plain),
         words: words.to_vec(),
         ..Selection::default()
     };
@@ -103,30 +112,85 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
     });
     selection.broken.sort_unstable();
     selection.broken.dedup();
+    if selection.targets.is_empty() && selection.broken.is_empty() && !words.is_empty() {
+        return Err(SelectError::Empty);
+    }
     close(graph, &mut selection);
     Ok(selection)
 }
 
-/// The patterns of a sweep and of those it includes; cycles were refused when the project was read.
-fn sweep_patterns(project: &Project, name: &str, patterns: &mut Vec<Pattern>) -> Result<(), SelectError> {
-    let Some(sweep) = project.sweepfile.sweeps.get(name) else {
-        return Ok(());
-    };
-    for (i, text) in sweep.select.iter().enumerate() {
-        let pattern = Pattern::parse(text).map_err(|e| {
-            let span = project.place(&["sweeps", name, "select", &i.to_string()]);
-            SelectError::Sweepfile(Box::new(project.document.error(
-                e.to_string(),
-                span,
-                "in this sweep",
-            )))
-        })?;
-        patterns.push(pattern);
+/// The sweep that `collect:SWEEP` and `summarize:SWEEP` ask for.
+fn sweep_named<'a>(project: &Project, word: &'a str) -> Option<&'a str> {
+    let (kind, name) = word.split_once(':')?;
+    let of_sweeps = matches!(Kind::named(kind), Some(Kind::Collect | Kind::Summarize));
+    (of_sweeps && project.sweepfile.sweeps.contains_key(name)).then_some(name)
+}
+
+/// Checks the patterns of all sweeps and priorities, used or not.
+pub fn check_patterns(project: &Project) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    for name in project.sweepfile.sweeps.keys() {
+        for pattern in own_patterns(project, name) {
+            if let Err(SelectError::Sweepfile(diagnostic)) = pattern {
+                diagnostics.push(*diagnostic);
+            }
+        }
     }
-    sweep
-        .include
-        .iter()
-        .try_for_each(|included| sweep_patterns(project, included, patterns))
+    let priorities = project.document.root.get("priorities");
+    for (key, _) in priorities.into_iter().flat_map(Node::entries) {
+        if let Err(error) = Pattern::parse(&key.name) {
+            let wrong = project
+                .document
+                .error(error.to_string(), key.span, "in these priorities");
+            diagnostics.push(wrong);
+        }
+    }
+    diagnostics.check(()).map(drop)
+}
+
+fn own_patterns<'a>(
+    project: &'a Project,
+    name: &'a str,
+) -> impl Iterator<Item = Result<Pattern, SelectError>> + 'a {
+    let texts = project
+        .sweepfile
+        .sweeps
+        .get(name)
+        .into_iter()
+        .flat_map(|sweep| &sweep.select);
+    texts.enumerate().map(move |(i, text)| {
+        Pattern::parse(text).map_err(|e| {
+            let place = project.place(&["sweeps", name, "select", &i.to_string()]);
+            let label = format!("in sweep `{name}`");
+            SelectError::Sweepfile(Box::new(project.document.error(e.to_string(), place, label)))
+        })
+    })
+}
+
+/// The patterns of a sweep and of those it includes, each sweep once.
+fn sweep_patterns<'a>(
+    project: &'a Project,
+    name: &'a str,
+    seen: &mut BTreeSet<&'a str>,
+    patterns: &mut Vec<Pattern>,
+) -> Result<(), SelectError> {
+    let mut waiting = vec![name];
+    while let Some(name) = waiting.pop() {
+        if !seen.insert(name) {
+            continue;
+        }
+        for pattern in own_patterns(project, name) {
+            patterns.push(pattern?);
+        }
+        let sweep = project.sweepfile.sweeps.get(name);
+        waiting.extend(
+            sweep
+                .into_iter()
+                .flat_map(|sweep| sweep.include.iter().rev())
+                .map(String::as_str),
+        );
+    }
+    Ok(())
 }
 
 /// Adds what one pattern matches; says whether there was anything.
@@ -194,28 +258,42 @@ impl Graph {
     }
 }
 
+/// Names like the one that a pattern spells. Its stars say nothing about what was misspelt, so each name is compared
+/// in the part that stands where the pattern's text does: its beginning, or behind a star its end.
 fn near_names(project: &Project, graph: &Graph, point_ids: &[String], pattern: &Pattern) -> Vec<String> {
     let bare = pattern.bare();
-    // Stars say nothing about what was misspelt.
     let plain = bare.replace('*', "");
-    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-    if let Some(kind @ (Kind::Image | Kind::Collect | Kind::Summarize)) = pattern.kind {
-        let names = graph
-            .dag
-            .node_weights()
-            .filter(|t| t.id.kind == kind)
-            .map(|t| t.id.name.as_str());
-        return owned(nearest_few(&plain, names, 3));
+    let names: Vec<&str> = match pattern.kind {
+        Some(Kind::Collect | Kind::Summarize) => {
+            project.sweepfile.sweeps.keys().map(String::as_str).collect()
+        }
+        Some(Kind::Image) => graph.ids_of(Kind::Image).map(|id| id.name.as_str()).collect(),
+        _ if bare.contains('/') => point_ids.iter().map(String::as_str).collect(),
+        _ => {
+            let configs = project.configs.iter().map(|c| c.key.as_str());
+            configs
+                .chain(project.sweepfile.sweeps.keys().map(String::as_str))
+                .collect()
+        }
+    };
+    let whole = nearest_few(&plain, names.iter().copied(), 3);
+    if !whole.is_empty() || plain == bare || plain.len() < 3 {
+        return whole.into_iter().map(str::to_owned).collect();
     }
-    if bare.contains('/') {
-        return owned(nearest_few(&plain, point_ids.iter().map(String::as_str), 3));
+    let length = plain.chars().count();
+    let part = |name: &str| -> String {
+        let skipped = match bare.starts_with('*') {
+            true => name.chars().count().saturating_sub(length),
+            false => 0,
+        };
+        name.chars().skip(skipped).take(length).collect()
+    };
+    let mut by_part = BTreeMap::<String, &str>::new();
+    for name in names {
+        by_part.entry(part(name)).or_insert(name);
     }
-    let configs = project.configs.iter().map(|c| c.key.as_str());
-    owned(nearest_few(
-        &plain,
-        configs.chain(project.sweepfile.sweeps.keys().map(String::as_str)),
-        3,
-    ))
+    let near = nearest_few(&plain, by_part.keys().map(String::as_str), 3);
+    near.into_iter().map(|near| by_part[near].to_owned()).collect()
 }
 
 /// A name for an unnamed sweep, fit for a folder: `dsr1-fp8-*` gives `dsr1-fp8-all`.
@@ -235,16 +313,7 @@ pub fn name_of(words: &[String]) -> String {
 }
 
 fn spell(word: &str) -> String {
-    let word = word.replace("**", "all").replace('*', "all").replace('!', "not-");
-    word.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._+@-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    file_name(&word.replace("**", "all").replace('*', "all").replace('!', "not-"))
 }
 
 #[cfg(test)]

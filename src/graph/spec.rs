@@ -50,6 +50,8 @@ pub struct Server {
     /// Whether `command` is a script's path relative to the work folder.
     pub script: bool,
     pub env: BTreeMap<String, String>,
+    /// What a config says of the deployment beside the command: its router, its KV transfer, its roles' hardware.
+    pub deployment: BTreeMap<String, String>,
     /// Files of the recipe that are put into the work folder: name there, path in the project, digest.
     pub files: Vec<RecipeFile>,
     pub hardware: Hardware,
@@ -116,12 +118,28 @@ impl Server {
         inputs
     }
 
+    /// Whether the simulated engine stands in for it.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
     pub fn key(&self) -> Key {
         self.inputs().key()
     }
 
+    /// Whether the two, equal by their keys, can be one server: it is made ready, reset and stopped in one way, and
+    /// runs where both may.
+    pub fn is_handled_as(&self, other: &Self) -> bool {
+        self.handling == other.handling && self.pools == other.pools
+    }
+
     fn push_image(&self, inputs: &mut Inputs) {
-        inputs.text("image", &self.image_reference);
+        inputs.text(
+            "image",
+            self.image_reference
+                .strip_prefix("docker://")
+                .unwrap_or(&self.image_reference),
+        );
         match &self.image {
             Image::Container(_) => {}
             Image::Pypi { file, digest } => {
@@ -145,6 +163,9 @@ impl Server {
         for (name, value) in &self.env {
             inputs.text(format!("server env {name}"), value);
         }
+        for (name, value) in &self.deployment {
+            inputs.text(format!("deployment {name}"), value);
+        }
         for file in &self.files {
             inputs.file(
                 format!("server file {}", file.name),
@@ -161,7 +182,7 @@ impl Server {
                 self.gpus, hardware.gpus_per_node, self.nodes
             ),
         );
-        inputs.text("hardware share", format!("{:?}", hardware.share).to_lowercase());
+        inputs.text("hardware share", hardware.share.name());
         for (name, value) in &hardware.facts {
             inputs.text(format!("hardware fact {name}"), value);
         }

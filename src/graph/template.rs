@@ -6,10 +6,14 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::config::master::Worker;
 use crate::config::project::NamedRecipe;
+use crate::config::recipe::template_reason as reason;
 use crate::matrix::{Point, Scenario, Topology};
 
 /// Stands for the port in a resolved command: the port is chosen when the server starts and is part of no key.
 pub const PORT_MARK: &str = "$PORT";
+
+/// Steps that a template may take, so that a loop in it ends; commands take a few hundred.
+const STEPS: u64 = 1_000_000;
 
 /// A recipe's templates, compiled once.
 pub struct Templates<'a> {
@@ -23,6 +27,36 @@ pub struct TemplateError {
     /// The path of keys in the recipe.
     pub path: Vec<String>,
     pub message: String,
+    pub unknown: Option<UnknownName>,
+}
+
+/// A name that there is not, and those that there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownName {
+    pub name: String,
+    pub known: Vec<String>,
+}
+
+impl TemplateError {
+    fn new(path: &[&str], message: impl Into<String>) -> Self {
+        Self {
+            path: path.iter().map(|part| (*part).to_owned()).collect(),
+            message: message.into(),
+            unknown: None,
+        }
+    }
+
+    /// An error of minijinja. Where a name is missing, that is what is said.
+    fn of(path: &[&str], error: &minijinja::Error, unknown: Option<UnknownName>) -> Self {
+        let message = match &unknown {
+            Some(unknown) => format!("there is no `{}`", unknown.name),
+            None => reason(error),
+        };
+        Self {
+            unknown,
+            ..Self::new(path, message)
+        }
+    }
 }
 
 /// What a recipe says, expanded for one point.
@@ -39,14 +73,12 @@ impl<'a> Templates<'a> {
     pub fn new(recipe: &'a NamedRecipe) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(STEPS));
         let server = &recipe.recipe.server;
         let mut add = |name: String, path: &[&str], text: &'a str| {
             environment
                 .add_template_owned(name, text.to_owned())
-                .map_err(|e| TemplateError {
-                    path: owned(path),
-                    message: reason(&e),
-                })
+                .map_err(|e| TemplateError::of(path, &e, None))
         };
         if let Some(command) = &server.command {
             add("command".to_owned(), &["server", "command"], &command.0)?;
@@ -63,8 +95,9 @@ impl<'a> Templates<'a> {
         let server = &self.recipe.recipe.server;
         let command = match &server.command {
             Some(_) => {
-                let text = self.render("command", &["server", "command"], &names)?;
-                Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+                let path = ["server", "command"];
+                let text = self.render("command", &path, &names)?;
+                Some(one_line(&text).map_err(|message| TemplateError::new(&path, message))?)
             }
             None => None,
         };
@@ -76,11 +109,14 @@ impl<'a> Templates<'a> {
         let contract = contract(point, gpu);
         for (i, name) in server.contract.iter().enumerate() {
             let value = contract.get(name.as_str()).ok_or_else(|| TemplateError {
-                path: owned(&["server", "contract", &i.to_string()]),
-                message: format!(
-                    "there is no contract variable `{name}` for this point; there are {}",
-                    contract.keys().copied().collect::<Vec<_>>().join(", ")
-                ),
+                unknown: Some(UnknownName {
+                    name: name.clone(),
+                    known: contract.keys().map(|name| (*name).to_owned()).collect(),
+                }),
+                ..TemplateError::new(
+                    &["server", "contract", &i.to_string()],
+                    format!("there is no contract variable `{name}`"),
+                )
             })?;
             env.insert(name.clone(), value.clone());
         }
@@ -94,47 +130,77 @@ impl<'a> Templates<'a> {
     }
 
     fn render(&self, template: &str, path: &[&str], names: &Value) -> Result<String, TemplateError> {
+        let failed = |error: &minijinja::Error| {
+            let used = self.environment.get_template(template).ok();
+            let used = used
+                .into_iter()
+                .flat_map(|template| template.undeclared_variables(false));
+            TemplateError::of(path, error, unknown_name(error, used, names))
+        };
         self.environment
             .get_template(template)
             .and_then(|template| template.render(names))
-            .map_err(|e| TemplateError {
-                path: owned(path),
-                message: reason(&e),
-            })
+            .map_err(|e| failed(&e))
     }
 
-    fn count(&self, field: &str, expression: &str, names: &Value) -> Result<u32, TemplateError> {
-        let wrong = |message: String| TemplateError {
-            path: owned(&["bench", field]),
-            message,
-        };
-        let value = self
+    fn count(&self, field: &str, text: &str, names: &Value) -> Result<u32, TemplateError> {
+        let path = ["bench", field];
+        let expression = self
             .environment
-            .compile_expression(expression)
-            .and_then(|expression| expression.eval(names))
-            .map_err(|e| wrong(reason(&e)))?;
+            .compile_expression(text)
+            .map_err(|e| TemplateError::of(&path, &e, None))?;
+        let value = expression.eval(names).map_err(|e| {
+            TemplateError::of(
+                &path,
+                &e,
+                unknown_name(&e, expression.undeclared_variables(false), names),
+            )
+        })?;
         let number = f64::try_from(value.clone())
             .ok()
             .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n));
         match number {
             Some(number) => Ok(number.ceil() as u32),
-            None => Err(wrong(format!(
-                "`{expression}` gives `{value}`, which is no number of requests"
-            ))),
+            None => Err(TemplateError::new(
+                &path,
+                format!("`{text}` gives `{value}`, which is no number of requests"),
+            )),
         }
     }
 }
 
-fn owned(path: &[&str]) -> Vec<String> {
-    path.iter().map(|part| (*part).to_owned()).collect()
+/// A command as one line with single blanks between its words, which stay as they are, quoted where they must be.
+fn one_line(command: &str) -> Result<String, String> {
+    let words = shell_words::split(command).map_err(|e| format!("{e} in the command"))?;
+    if words.is_empty() {
+        return Err("the command is empty".to_owned());
+    }
+    // The port's mark is no variable of a shell and needs no quotes.
+    let quoted = words.iter().map(|word| match word.contains(PORT_MARK) {
+        true => shell_words::quote(&word.replace(PORT_MARK, PORT_STAND_IN)).replace(PORT_STAND_IN, PORT_MARK),
+        false => shell_words::quote(word).into_owned(),
+    });
+    Ok(quoted.collect::<Vec<_>>().join(" "))
 }
 
-/// minijinja's reason with its detail; its own file and line are those of the template, not of the recipe.
-fn reason(error: &minijinja::Error) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    }
+/// Letters in the mark's place while words are quoted.
+const PORT_STAND_IN: &str = "SWEEPPORTMARK";
+
+/// The name that a template uses and that does not exist, when that is why it failed. Functions that a template calls
+/// are among the names it uses.
+fn unknown_name(
+    error: &minijinja::Error,
+    used: impl IntoIterator<Item = String>,
+    names: &Value,
+) -> Option<UnknownName> {
+    let reason = reason(error);
+    let name = used
+        .into_iter()
+        .find(|name| reason.contains(&format!("`{name}` is undefined")))?;
+    Some(UnknownName {
+        name,
+        known: names.try_iter().ok()?.map(|name| name.to_string()).collect(),
+    })
 }
 
 fn names_of(point: &Point, gpu: &str) -> Value {

@@ -248,14 +248,14 @@ fn tell_apart(points: Vec<Point>) -> Matrix {
     matrix
 }
 
-/// What the points of one curve share and no other's do.
+/// What tells the points of one id apart: the deployment alone, so that an image bump renames nothing.
 fn curve_of(point: &Point) -> Digest {
-    let curve = Point {
-        conc: 0,
-        mark: String::new(),
-        ..point.clone()
+    let deployment = (&point.topology, &point.router, &point.kv_p2p_transfer);
+    let text = match point.agentic() {
+        None => serde_json::to_vec(&deployment),
+        Some(agentic) => serde_json::to_vec(&(deployment, agentic)),
     };
-    Digest::of(&serde_json::to_vec(&curve).expect("a point is plain data"))
+    Digest::of(&text.expect("a deployment is plain data"))
 }
 
 /// How many digits tell the marks apart: six, short enough to type, unless two happen to agree in these.

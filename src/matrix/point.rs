@@ -109,7 +109,7 @@ impl Parallel {
 }
 
 impl Topology {
-    /// GPUs of the whole deployment.
+    /// GPUs of the whole deployment, at most `u32::MAX`.
     pub fn gpus(&self) -> u32 {
         match self {
             Self::Single(parallel) => parallel.gpus(),

@@ -56,8 +56,8 @@ fn parts(command: &str) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
     let mut flags = BTreeMap::<String, Vec<String>>::new();
     let mut current: Option<String> = None;
     for word in words {
-        // A lone `-m` belongs to the program that is started, as in `python3 -m module`.
-        if word.starts_with("--") {
+        // Short flags before the first long one belong to the program that is started, as in `python3 -m module`.
+        if word.starts_with("--") || (current.is_some() && is_short_flag(&word)) {
             let (flag, value) = match word.split_once('=') {
                 Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
                 None => (word, None),
@@ -72,6 +72,12 @@ fn parts(command: &str) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
         }
     }
     (leading, flags)
+}
+
+/// `-tp`, and not a number such as `-1`.
+fn is_short_flag(word: &str) -> bool {
+    word.strip_prefix('-')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 fn shown(values: &[String]) -> String {
@@ -107,6 +113,13 @@ mod tests {
             ["--gone", "--max-num-seqs", "--new-flag"]
         );
         assert!(command_changes(old, old).is_empty());
+        assert_eq!(
+            differing_flags(
+                "python3 -m a --port 1 -tp 4 -x -1",
+                "python3 -m a --port 1 -tp 8 -x -1"
+            ),
+            ["-tp"]
+        );
     }
 
     #[test]

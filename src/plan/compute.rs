@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use petgraph::graph::NodeIndex;
 
+use super::dialect::{collect_inputs, summarize_inputs};
 use super::estimate::Estimates;
 use super::reason::Reason;
 use super::session::{Session, sessions};
 use super::state::{Judge, Policy, State};
-use crate::cache::{FsError, Store};
+use crate::cache::{FsError, Inputs, Store};
 use crate::config::priority::{CiPriority, Facts};
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
 use crate::graph::pattern::Pattern;
-use crate::graph::{Graph, Selection};
+use crate::graph::{Graph, Kind, Selection};
 use crate::matrix::{Point, Topology};
 
 /// What a build of the selection would do.
@@ -69,7 +70,13 @@ impl Plan {
         let judge = Judge { graph, store, policy };
         let mut states = judge.states(selection)?;
         if let Some(sweep) = &sweep {
-            judge.sweep(sweep.collect, sweep.summarize, &sweep.processes, &mut states)?;
+            judge.sweep(
+                &sweep.name,
+                sweep.collect,
+                sweep.summarize,
+                &sweep.processes,
+                &mut states,
+            )?;
         }
         let priorities = priorities(project);
         let estimates = Estimates::new(store.records());
@@ -93,6 +100,21 @@ impl Plan {
     /// Whether nothing at all is stale.
     pub fn is_fresh(&self) -> bool {
         !self.states.values().any(State::is_stale)
+    }
+
+    /// The inputs of the sweep's collection or summary; none where a row or the collection is not there yet.
+    pub fn sweep_inputs(&self, graph: &Graph, kind: Kind) -> Option<Inputs> {
+        let sweep = self.sweep.as_ref()?;
+        let output = |node: &NodeIndex| self.states.get(node)?.output();
+        if kind == Kind::Summarize {
+            return output(&sweep.collect).map(|content| summarize_inputs(&sweep.name, content));
+        }
+        let rows: Option<Vec<_>> = sweep
+            .processes
+            .iter()
+            .map(|node| Some((graph.dag[*node].id.to_string(), output(node)?)))
+            .collect();
+        Some(collect_inputs(rows?.iter().map(|(id, row)| (id.as_str(), *row))))
     }
 
     /// Why a target is stale, if it is.
@@ -123,7 +145,7 @@ fn rank(number: i32, score: f64) -> i32 {
     number.saturating_mul(STEP).saturating_add(thousandths)
 }
 
-/// The Sweepfile's priorities; their patterns were checked when the project was read into a graph.
+/// The Sweepfile's priorities; [`check_patterns`](crate::graph::check_patterns) has seen their patterns.
 fn priorities(project: &Project) -> Vec<(Pattern, i32)> {
     let parsed = project.sweepfile.priorities.iter();
     parsed

@@ -30,10 +30,11 @@ pub fn collect_inputs<'a>(rows: impl IntoIterator<Item = (&'a str, Digest)>) -> 
     inputs
 }
 
-/// The inputs of a summary.
-pub fn summarize_inputs(collection: Digest) -> Inputs {
+/// The inputs of the summary of the sweep `name`.
+pub fn summarize_inputs(name: &str, collection: Digest) -> Inputs {
     let mut inputs = Inputs::new("summarize");
     inputs.text("form", COLLECT_VERSION.to_string());
+    inputs.text("sweep", name);
     inputs.content("collection", collection);
     inputs
 }

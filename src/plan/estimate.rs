@@ -25,23 +25,25 @@ impl<'a> Estimates<'a> {
         }
     }
 
-    /// How long the point's last good bench took.
-    pub(super) fn bench(&self, point_id: &str) -> Option<Duration> {
+    /// How long the point's last good bench took, on the simulated engine or on a real one: neither tells of the other.
+    pub(super) fn bench(&self, point_id: &str, simulated: bool) -> Option<Duration> {
         let record = self
             .records
             .latest_passed(&format!("{}:{point_id}", Kind::Bench))?;
-        Some(Duration::from_millis(record.head().elapsed_ms))
+        (record.head().simulated == simulated).then(|| Duration::from_millis(record.head().elapsed_ms))
     }
 
     /// How long the server of the point's last good bench took to become ready.
-    pub(super) fn server_start(&self, point_id: &str) -> Option<Duration> {
+    pub(super) fn server_start(&self, point_id: &str, simulated: bool) -> Option<Duration> {
         let mut starts = self.starts.borrow_mut();
         *starts.entry(point_id.to_owned()).or_insert_with(|| {
             let record = self
                 .records
-                .latest_passed(&format!("{}:{point_id}", Kind::Bench))?
+                .latest_passed(&format!("{}:{point_id}", Kind::Bench))?;
+            let record = record
                 .decode()
-                .ok()?;
+                .ok()
+                .filter(|record| record.provenance.simulated == simulated)?;
             let ms = record.facts.get(SERVER_START_MS)?.parse().ok()?;
             Some(Duration::from_millis(ms))
         })

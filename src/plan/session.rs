@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 use super::estimate::Estimates;
 use super::state::State;
 use crate::config::project::Project;
-use crate::config::sweepfile::{Executor, Profile};
+use crate::config::sweepfile::{Executor, Pool, Profile, Share};
 use crate::graph::spec::{Image, Server};
 use crate::graph::{Graph, Selection};
 use crate::matrix::Point;
@@ -22,6 +22,10 @@ pub struct Session {
     pub points: Vec<usize>,
     pub priority: i32,
     pub estimate: Estimate,
+    /// The pools that can run it, by name.
+    pub pools: Vec<String>,
+    /// It measures on this very machine and shares it with nothing: no other session may run beside it.
+    pub quiet: bool,
     /// Why no pool of the profile can run it; said before anything starts.
     pub blocked: Option<String>,
 }
@@ -86,6 +90,11 @@ pub(super) fn sessions(
             .as_ref()
             .expect("only compiled points are grouped")
             .image;
+        let simulated = server.simulated.is_some();
+        let (pools, blocked) = match runnable(project, profile, server) {
+            Ok(pools) => (pools, None),
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
         Session {
             server: node,
             image,
@@ -95,43 +104,64 @@ pub(super) fn sessions(
                 .max()
                 .unwrap_or_default(),
             estimate: Estimate {
-                start: ids.iter().find_map(|id| estimates.server_start(id)),
-                benches: ids.iter().map(|id| estimates.bench(id)).collect(),
+                start: ids.iter().find_map(|id| estimates.server_start(id, simulated)),
+                benches: ids.iter().map(|id| estimates.bench(id, simulated)).collect(),
             },
-            blocked: blocked(project, profile, server),
+            quiet: !simulated
+                && server.hardware.share == Share::Exclusive
+                && pools
+                    .iter()
+                    .any(|pool| profile.pools[pool].executor == Executor::Process),
+            pools,
+            blocked,
             points,
         }
     };
     by_server.into_iter().map(session).collect()
 }
 
-/// Why none of the server's pools can run it.
-fn blocked(project: &Project, profile: &Profile, server: &Server) -> Option<String> {
-    let mut reasons = Vec::new();
+/// The server's pools that can run it, or why none can.
+fn runnable(project: &Project, profile: &Profile, server: &Server) -> Result<Vec<String>, String> {
+    let (mut pools, mut reasons) = (Vec::new(), Vec::new());
     for name in &server.pools {
-        let pool = &profile.pools[name];
-        let reason = match pool.executor {
-            Executor::Docker | Executor::Slurm => Some(format!(
-                "pool `{name}` has the {} executor, which this version of sweep plans for but cannot run",
-                pool.executor.name()
-            )),
-            Executor::Process if server.nodes > 1 || is_multi_node(server) => Some(format!(
-                "pool `{name}` has the process executor, which runs servers of one node, and this one spans workers"
-            )),
-            Executor::Process if pool.simulate.is_some() => None,
-            Executor::Process => match &server.image {
-                Image::Container(reference) => Some(format!(
-                    "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
-                )),
-                Image::Pypi { .. } | Image::Builtin => None,
-            },
-        };
-        reasons.push(reason?);
+        match obstacle(name, &profile.pools[name], server) {
+            None => pools.push(name.clone()),
+            Some(reason) => reasons.push(reason),
+        }
     }
-    // A session that could run on none of several pools has as many reasons; the first says enough.
-    let known: Vec<&str> = project.sweepfile.profiles.keys().map(String::as_str).collect();
-    let first = reasons.into_iter().next()?;
-    Some(format!("{first} (profiles: {})", known.join(", ")))
+    match reasons.into_iter().next() {
+        Some(reason) if pools.is_empty() => {
+            let known: Vec<&str> = project.sweepfile.profiles.keys().map(String::as_str).collect();
+            Err(format!("{reason} (profiles: {})", known.join(", ")))
+        }
+        _ => Ok(pools),
+    }
+}
+
+/// What keeps a pool from running a server.
+fn obstacle(name: &str, pool: &Pool, server: &Server) -> Option<String> {
+    if server.nodes > pool.nodes || server.gpus > pool.gpus {
+        return Some(format!(
+            "pool `{name}` has {} nodes of {} GPUs, and this server needs {} of {}",
+            pool.nodes, pool.gpus, server.nodes, server.gpus
+        ));
+    }
+    match pool.executor {
+        Executor::Docker | Executor::Slurm => Some(format!(
+            "pool `{name}` has the {} executor, which this version of sweep plans for but cannot run",
+            pool.executor.name()
+        )),
+        Executor::Process if server.nodes > 1 || is_multi_node(server) => Some(format!(
+            "pool `{name}` has the process executor, which runs servers of one node, and this one spans workers"
+        )),
+        Executor::Process if pool.simulate.is_some() => None,
+        Executor::Process => match &server.image {
+            Image::Container(reference) => Some(format!(
+                "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
+            )),
+            Image::Pypi { .. } | Image::Builtin => None,
+        },
+    }
 }
 
 /// A deployment of several workers has no simulated stand-in, even where it fits one node.

@@ -168,6 +168,7 @@ impl Judge<'_> {
     /// Judges a sweep's collection and summary over its process targets.
     pub fn sweep(
         &self,
+        name: &str,
         collect: NodeIndex,
         summarize: NodeIndex,
         processes: &[NodeIndex],
@@ -190,7 +191,7 @@ impl Judge<'_> {
                 let inputs = collect_inputs(rows.iter().map(|(id, row)| (id.as_str(), *row)));
                 let state = self.computed(collect, &inputs)?;
                 let summary = match state.output() {
-                    Some(collection) => self.computed(summarize, &summarize_inputs(collection))?,
+                    Some(collection) => self.computed(summarize, &summarize_inputs(name, collection))?,
                     None => State::Stale(Reason::Needs { target: id(collect) }),
                 };
                 (state, summary)

@@ -16,11 +16,15 @@ use crate::graph::Kind;
 /// Between two looks at what is followed.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Print what a target's last attempt wrote.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  sweep log dsr1-fp8-h200-sglang/8k1k/tp8/c64            a point's bench, after its server's words
+  sweep log server:dsr1-fp8-h200-sglang/8k1k/tp8/c4 -f   a server's words while it runs")]
 pub struct LogArgs {
-    /// A target, as `bench:KEY/8k1k/tp8/c64` or `server:…`; without a kind the bench, or its server before it started
+    /// A target, as `bench:KEY/8k1k/tp8/c64` or `server:…`; without a kind the bench, or its server before it started.
     pub id: String,
-    /// Go on until the target's outcome is known or the run is over
+    /// Go on until the target's outcome is known or the run is over.
     #[arg(short, long)]
     pub follow: bool,
 }

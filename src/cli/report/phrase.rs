@@ -50,7 +50,7 @@ pub(super) fn curve_and_conc(target: &str) -> (&str, Option<&str>) {
 }
 
 /// `1 point`, `2 points`.
-pub(super) fn counted(count: usize, word: &str) -> String {
+pub(in crate::cli) fn counted(count: usize, word: &str) -> String {
     match count {
         1 => format!("1 {word}"),
         _ => format!("{count} {word}s"),

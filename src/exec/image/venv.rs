@@ -26,6 +26,26 @@ use crate::exec::guard::{ExitFacts, Order};
 use crate::exec::log_tail;
 use crate::exec::process::{GuardBinary, Guarded, Output, SpawnError};
 
+/// pip's own settings that say how to reach its index. Those that say what to install, or where, would make another
+/// environment of the same file.
+const PIP: [&str; 15] = [
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_NO_INDEX",
+    "PIP_FIND_LINKS",
+    "PIP_CERT",
+    "PIP_CLIENT_CERT",
+    "PIP_PROXY",
+    "PIP_TRUSTED_HOST",
+    "PIP_TIMEOUT",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_RETRIES",
+    "PIP_CACHE_DIR",
+    "PIP_NO_CACHE_DIR",
+    "PIP_CONFIG_FILE",
+    "PIP_KEYRING_PROVIDER",
+];
+
 /// How often another maker's lock is tried.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// What python and pip get from TERM to KILL when `sweep` goes.
@@ -121,7 +141,7 @@ impl VenvMaker {
         images: PathBuf,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let passed = |name: &str| name.starts_with("PIP_") || AMBIENT.contains(&name);
+        let passed = |name: &str| AMBIENT.contains(&name) || PIP.contains(&name);
         let environment = environment.into_iter().filter(|(name, _)| passed(name)).collect();
         Self {
             guard,

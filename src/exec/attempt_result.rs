@@ -1,0 +1,61 @@
+//! What an attempt leaves: `result.json`, renamed into place before anything else is told of it. Should this program be
+//! killed before the cache has the result, the next build adopts it from here.
+
+use std::path::Path;
+
+use super::run::Attempt;
+use crate::cache::{FsError, Record, RunDir, RunId, Source, Store, StoreError, fs};
+
+const RESULT: &str = "result.json";
+const TRACE: &str = "trace.zst";
+
+/// Writes the trace of a measurement, whether or not it will count.
+pub(super) fn write_trace(folder: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    fs::write_atomic(&folder.join(TRACE), bytes)
+}
+
+/// Writes what came of the attempt.
+pub(super) fn write(folder: &Path, record: &Record) -> Result<(), FsError> {
+    let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
+    fs::write_atomic(&folder.join(RESULT), &json)
+}
+
+/// Removes the attempt's own copy of a trace that the cache has.
+pub(super) fn forget_trace(folder: &Path) -> Result<(), FsError> {
+    fs::remove(&folder.join(TRACE))
+}
+
+/// Takes the finished attempts of a run that was killed into the cache: the targets adopted.
+///
+/// Only what passed and is whole counts; the store checks the trace against its digest.
+pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<String>, StoreError> {
+    let attempts = RunDir::of(store.dir(), run.clone()).attempts();
+    let mut adopted = Vec::new();
+    for (name, _) in fs::list(&attempts)? {
+        let folder = attempts.join(name);
+        let Some(json) = fs::read(&folder.join(RESULT))? else {
+            continue;
+        };
+        let Ok(record) = serde_json::from_slice::<Record>(&json) else {
+            continue;
+        };
+        let trace = folder.join(TRACE);
+        if !record.passed() || store.lookup(&record.key)?.is_some() || fs::metadata(&trace)?.is_none() {
+            continue;
+        }
+        match store.publish(&record, &[Source::File(&trace)]) {
+            Ok(()) => adopted.push(record.target),
+            // Bytes that are not those of the record: the target is measured again.
+            Err(StoreError::MissingBlob { .. } | StoreError::Inconsistent(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(adopted)
+}
+
+impl Attempt {
+    /// Where the attempt's processes keep their temporary files: a short path, as sockets need.
+    pub(super) fn temporary(&self, run: &Path) -> std::path::PathBuf {
+        run.join(format!("t{}", self.number))
+    }
+}

@@ -1,0 +1,230 @@
+//! The dispatcher: owns the queues and the pools, and starts sessions where there is room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use tokio::task::JoinSet;
+
+use super::build::Build;
+use super::event::Event;
+use super::foretell::{pool_specs, wanted};
+use super::image::VenvMaker;
+use super::images;
+use super::launch::{Place, ReadyImage};
+use super::run::Run;
+use super::session::{self, Done, Ending, Job, Step};
+use super::signals::Interrupt;
+use crate::plan::{Judge, Policy, Reason, Session};
+use crate::schedule::{self, Fleet, Placement, Queue};
+
+/// What the dispatcher waits for.
+enum Ended {
+    Image {
+        jobs: Vec<(Job, bool, schedule::Session)>,
+        outcome: Result<ReadyImage, String>,
+    },
+    Session {
+        placement: Placement,
+        done: Done,
+    },
+}
+
+/// The sessions that wait for a place.
+///
+/// Quiet ones have this machine to themselves: they go first, one at a time, and nothing else is placed while one is
+/// left. The others run side by side wherever their pools have room.
+struct Waiting {
+    fleet: Fleet,
+    quiet: Queue<(Job, ReadyImage)>,
+    others: Queue<(Job, ReadyImage)>,
+    /// Quiet sessions that have not ended, those whose image is not present yet included.
+    quiet_left: usize,
+    running: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, job: Job, image: ReadyImage, quiet: bool, wanted: schedule::Session) {
+        let queue = if quiet { &mut self.quiet } else { &mut self.others };
+        queue.push((job, image), wanted);
+    }
+
+    fn next(&mut self) -> Option<((Job, ReadyImage), Placement)> {
+        let next = match (self.quiet_left, self.running) {
+            (0, _) => self.others.next(&mut self.fleet),
+            (_, 0) => self.quiet.next(&mut self.fleet),
+            _ => None,
+        };
+        self.running += usize::from(next.is_some());
+        next
+    }
+}
+
+/// Runs the plan's sessions. They wait for their image, then for a place; what comes of each point is told.
+pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Vec<Done> {
+    let maker = Arc::new(maker);
+    let sessions = || build.plan.sessions.iter().enumerate();
+    let mut waiting = Waiting {
+        fleet: Fleet::new(pool_specs(build.profile)),
+        quiet: Queue::default(),
+        others: Queue::default(),
+        quiet_left: sessions().filter(|(_, s)| s.quiet && s.blocked.is_none()).count(),
+        running: 0,
+    };
+    let mut tasks = JoinSet::new();
+    let mut done = Vec::new();
+    let mut of_image = HashMap::<NodeIndex, Vec<(Job, bool, schedule::Session)>>::new();
+    for (index, session) in sessions() {
+        let job = job(build, run, index, session);
+        if let Some(reason) = &session.blocked {
+            done.push(not_started(run, &job, reason));
+            continue;
+        }
+        let wanted = wanted(build.graph, session, session.estimate.nominal());
+        match images::at_hand(&job.server) {
+            Some(image) => waiting.push(job, image, session.quiet, wanted),
+            None => of_image
+                .entry(session.image)
+                .or_default()
+                .push((job, session.quiet, wanted)),
+        }
+    }
+    for (node, jobs) in of_image {
+        // Images are made beside each other and beside sessions; each maker has a lock of its own.
+        let (run, maker) = (run.clone(), maker.clone());
+        let target = build.graph.dag[node].id.to_string();
+        let server = jobs[0].0.server.clone();
+        tasks.spawn(async move {
+            let outcome = images::ensure(run, maker, target, server).await;
+            Ended::Image { jobs, outcome }
+        });
+    }
+    loop {
+        while run.interrupts.level() == Interrupt::None
+            && let Some(((job, image), placement)) = waiting.next()
+        {
+            let run = run.clone();
+            tasks.spawn(async move { place(run, job, image, placement).await });
+        }
+        match tasks.join_next().await {
+            None => break,
+            Some(Ok(Ended::Image { jobs, outcome })) => {
+                for (job, quiet, wanted) in jobs {
+                    match &outcome {
+                        Ok(image) => waiting.push(job, image.clone(), quiet, wanted),
+                        Err(reason) => {
+                            waiting.quiet_left -= usize::from(quiet);
+                            done.push(not_started(run, &job, reason));
+                        }
+                    }
+                }
+            }
+            Some(Ok(Ended::Session {
+                placement,
+                done: session,
+            })) => {
+                waiting.running -= 1;
+                waiting.quiet_left -= usize::from(session.quiet);
+                if session.server_lives {
+                    // Its GPUs are taken: nothing may be measured on them in this run.
+                } else {
+                    waiting.fleet.release(&placement);
+                }
+                done.push(session);
+            }
+            // Tasks catch what their sessions throw; what is left is a cancelled runtime.
+            Some(Err(error)) => run.say(Event::Healed {
+                what: format!("a task of the build was lost: {error}"),
+            }),
+        }
+    }
+    let reason = match run.interrupts.level() {
+        Interrupt::None => "a server on its pool could not be ended, so there is no place for it",
+        Interrupt::Graceful | Interrupt::Now => "interrupted",
+    };
+    for (job, _) in waiting.quiet.iter().chain(waiting.others.iter()) {
+        done.push(not_started(run, job, reason));
+    }
+    done
+}
+
+/// Runs one session. If it panics, its points have failed, and the build goes on without it.
+async fn place(run: Arc<Run>, job: Job, image: ReadyImage, placement: Placement) -> Ended {
+    let place = Place {
+        pool: placement.pool.clone(),
+        nodes: placement.nodes.clone(),
+        gpus: placement.gpus.clone(),
+    };
+    let done = match tokio::spawn(session::run(run.clone(), job.clone(), image, place)).await {
+        Ok(done) => done,
+        Err(error) => lost(&run, &job, &format!("sweep itself failed: {error}")),
+    };
+    Ended::Session {
+        placement,
+        done: Done {
+            quiet: job.quiet,
+            ..done
+        },
+    }
+}
+
+fn job(build: &Build<'_>, run: &Run, index: usize, session: &Session) -> Job {
+    let graph = build.graph;
+    let store = run.store();
+    let judge = Judge {
+        graph,
+        store: &store,
+        policy: Policy::default(),
+    };
+    let step = |point: &usize| {
+        let chain = graph.chains[*point].as_ref().ok()?;
+        Some(Step {
+            point: graph.points[*point].clone(),
+            bench_id: graph.dag[chain.bench].id.to_string(),
+            process_id: graph.dag[chain.process].id.to_string(),
+            bench: graph.bench(chain.bench).clone(),
+            inputs: judge.bench_inputs(chain),
+            // A record of these inputs counts only where none was refused by `--rerun` or `--max-age`.
+            take_kept: !matches!(
+                build.plan.reason(chain.bench),
+                Some(Reason::Forced | Reason::TooOld { .. })
+            ),
+        })
+    };
+    Job {
+        index,
+        quiet: session.quiet,
+        server_id: graph.dag[session.server].id.to_string(),
+        server: graph.server(session.server).clone(),
+        steps: session.points.iter().filter_map(step).collect(),
+    }
+}
+
+/// Every point of a session that never got to start.
+fn not_started(run: &Run, job: &Job, reason: &str) -> Done {
+    let mut done = Done::default();
+    for step in &job.steps {
+        run.say(Event::BenchSkipped {
+            target: step.bench_id.clone(),
+            reason: reason.to_owned(),
+        });
+        done.endings
+            .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
+    }
+    done
+}
+
+/// Every point of a session that ended without a word.
+fn lost(run: &Run, job: &Job, reason: &str) -> Done {
+    let mut done = Done::default();
+    for step in &job.steps {
+        let (target, reason) = (step.bench_id.clone(), reason.to_owned());
+        run.say(Event::BenchFailed {
+            target,
+            session: job.index,
+            reason: reason.clone(),
+        });
+        done.endings.insert(step.bench_id.clone(), Ending::Failed(reason));
+    }
+    done
+}
