@@ -144,6 +144,7 @@ fn after_a_build_the_keys_over_contents_and_the_last_records() {
     ");
     insta::assert_snapshot!(names("summarize:delta-all").join("\n"), @"
     form
+    sweep
     collection
     ");
     let text = steady(&project, &told(&project, &["show", POINT]));
