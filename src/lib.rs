@@ -16,6 +16,7 @@
 //! | [`sim`] | a GPU, a model, a topology | a simulated server, labelled as such |
 //! | [`results`] | raw traces | metrics, rows, tables |
 //! | [`cache`] | bytes and records | what survives a crash |
+//! | [`inferencex`] | InferenceX's files | what InferenceX's own tools make of them |
 //! | [`cli`] | the command line | wiring and printing |
 
 pub mod bench;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod exec;
 pub mod graph;
+pub mod inferencex;
 pub mod matrix;
 pub mod plan;
 pub mod results;

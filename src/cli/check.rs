@@ -14,16 +14,14 @@ use crate::matrix::expand;
 
 /// Check all files of the project: errors, and what is valid but suspicious.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:
+#[command(after_help = "Examples:
   sweep check            errors and warnings; only errors fail
   sweep check --strict   warnings fail too
 
 Warned of: labels that no runner has, labels without the hardware facts that offload needs,
 points without a recipe, points that stand twice, files of an earlier form.
 
-Exit codes: 0 nothing is wrong, warnings or not; 1 with --strict and a warning; 2 something is wrong."
-)]
+Exit codes: 0 nothing is wrong, warnings or not; 1 with --strict and a warning; 2 something is wrong.")]
 pub(super) struct CheckArgs {
     /// Warnings are failures too.
     #[arg(long)]

@@ -8,6 +8,7 @@ mod completions;
 pub mod failure;
 mod graph;
 pub mod guard;
+mod inferencex;
 pub mod log;
 mod ls;
 mod migrate;
@@ -76,6 +77,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
+    Inferencex(inferencex::InferencexArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -84,6 +86,10 @@ pub fn main() -> ExitCode {
     // A guard starts beside every server and must be up in a few milliseconds. Nobody types it: clap need not know it.
     if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
         return guard::run_guard();
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "inferencex") {
+        return inferencex::main(&words);
     }
     let cli = Cli::parse();
     run(&cli).unwrap_or_else(|failure| failure.report())
@@ -122,6 +128,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
                 | sim::SimError::EmptyCurve => Failure::wrong(error),
                 other => Failure::machinery(other),
             }),
+        Command::Inferencex(args) => inferencex::run(workspace, args),
         Command::Completions(args) => completions::run(&mut Cli::command(), args),
     }
 }

@@ -393,3 +393,179 @@ impl Rules<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::super::source::Source;
+    use super::super::typed;
+    use super::*;
+
+    const SINGLE: &str = "\
+multinode: false
+scenarios:
+  fixed-seq-len:
+    - { isl: 1024, osl: 1024, search-space: [{ tp: 8, conc-list: [4] }] }
+";
+
+    const MULTI: &str = "\
+multinode: true
+disagg: true
+kv-p2p-transfer: nixl
+scenarios:
+  fixed-seq-len:
+    - isl: 1024
+      osl: 1024
+      search-space:
+        - prefill: { num-worker: 1, tp: 4, ep: 4, dp-attn: true }
+          decode: { num-worker: 1, tp: 8, ep: 1, dp-attn: false }
+          conc-list: [4]
+";
+
+    /// What is wrong with an entry, a line each: where and what.
+    fn wrong(text: &str, old: &str, new: &str) -> Vec<String> {
+        assert!(text.contains(old), "`{old}`");
+        let common = "image: i\nmodel: m\nmodel-prefix: p\nrunner: r\nprecision: fp8\nframework: f\n";
+        let source = Arc::new(Source {
+            path: "m.yaml".into(),
+            text: format!("{common}{}", text.replacen(old, new, 1)),
+        });
+        let mut diagnostics = Diagnostics::default();
+        let document = Document::parse(&source, &mut diagnostics).unwrap();
+        let root = &document.root;
+        let entry = if text == MULTI {
+            Entry::Multi(typed::read(&document, root, "k", &mut diagnostics).unwrap())
+        } else {
+            Entry::Single(typed::read(&document, root, "k", &mut diagnostics).unwrap())
+        };
+        check_entry(&document, root, &entry, &Rewritten::default(), &mut diagnostics);
+        let lines = diagnostics.0.iter().map(|diagnostic| {
+            let place = &diagnostic.places[0];
+            let line = source.text.lines().nth(place.span.line as usize - 1).unwrap();
+            let from: String = line
+                .chars()
+                .skip(place.span.column as usize - 1)
+                .take(9)
+                .collect();
+            format!("{from} | {}", diagnostic.message)
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn right_entries_are_right() {
+        assert!(wrong(SINGLE, "tp: 8", "tp: 8").is_empty());
+        assert!(wrong(MULTI, "tp: 8", "tp: 8").is_empty());
+        // A prefill that does both.
+        assert!(wrong(MULTI, "decode: { num-worker: 1", "decode: { num-worker: 0").is_empty());
+        assert!(wrong(SINGLE, "tp: 8", "tp: 8, dcp-size: 4, conc-start: 4").is_empty());
+        assert!(
+            wrong(
+                SINGLE,
+                "conc-list: [4]",
+                "conc-start: 4, conc-end: 4, conc-list: []"
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_single_node_is_not_disaggregated() {
+        assert_eq!(
+            wrong(SINGLE, "multinode: false", "multinode: false\ndisagg: true"),
+            ["true | a single-node server cannot be disaggregated"]
+        );
+    }
+
+    #[test]
+    fn decode_context_parallelism_divides_tensor_parallelism() {
+        assert_eq!(
+            wrong(SINGLE, "tp: 8", "tp: 8, dcp-size: 3"),
+            ["3, conc-l | `tp` (8) must be divisible by `dcp-size` (3)"]
+        );
+        assert_eq!(
+            wrong(
+                MULTI,
+                "decode: { num-worker: 1, tp: 8",
+                "decode: { num-worker: 1, tp: 8, dcp-size: 16"
+            ),
+            ["16, ep: 1 | `tp` (8) must be divisible by `dcp-size` (16)"]
+        );
+    }
+
+    #[test]
+    fn concurrencies_are_a_list_or_a_range() {
+        let conc = |text: &str| wrong(SINGLE, "conc-list: [4]", text);
+        assert_eq!(conc("ep: 1"), ["{ tp: 8,  | no concurrency is given"]);
+        assert_eq!(conc("conc-end: 4"), ["{ tp: 8,  | no concurrency is given"]);
+        assert_eq!(
+            conc("conc-list: [4], conc-start: 1, conc-end: 2"),
+            ["[4], conc | both `conc-list` and `conc-start`/`conc-end` are given"]
+        );
+        assert_eq!(
+            conc("conc-start: 8, conc-end: 4"),
+            ["8, conc-e | `conc-start` (8) must be <= `conc-end` (4)"]
+        );
+        assert_eq!(conc("conc-list: [1, 0]"), ["0] }] } | a concurrency is 0"]);
+        assert_eq!(
+            conc("conc-start: 0, conc-end: 4"),
+            ["0, conc-e | a concurrency is 0"]
+        );
+    }
+
+    #[test]
+    fn what_holds_for_a_whole_config_is_declared_once() {
+        let router = "router: { name: r, version: '1' }";
+        let both = SINGLE.replace("tp: 8", &format!("tp: 8, {router}"));
+        assert!(wrong(&both, "tp: 8", "tp: 8").is_empty());
+        let twice = wrong(&both, "scenarios:", &format!("{router}\nscenarios:"));
+        assert_eq!(
+            twice,
+            ["{ name: r | `router` is declared at the top of the config and again here"]
+        );
+        assert_eq!(
+            wrong(
+                MULTI,
+                "          conc-list",
+                "          kv-p2p-transfer: x\n          conc-list"
+            ),
+            ["x | `kv-p2p-transfer` is declared at the top of the config and again here"]
+        );
+    }
+
+    #[test]
+    fn disaggregated_workers_say_how_caches_travel() {
+        let moved = |to: &str| wrong(MULTI, "disagg: true\nkv-p2p-transfer: nixl\n", to);
+        assert_eq!(
+            moved("disagg: true\n"),
+            ["prefill:  | disaggregated workers need `kv-p2p-transfer`"]
+        );
+        assert!(moved("").is_empty());
+    }
+
+    #[test]
+    fn workers_are_whole() {
+        assert_eq!(
+            wrong(MULTI, "prefill: { num-worker: 1", "prefill: { num-worker: 0"),
+            ["0, tp: 4, | a deployment needs at least one prefill worker"]
+        );
+        assert_eq!(
+            wrong(MULTI, "dp-attn: true }", "dp-attn: true, hardware: h100 }"),
+            ["prefill:  | `hardware` stands on one role only"]
+        );
+        assert_eq!(
+            wrong(
+                MULTI,
+                "dp-attn: true }",
+                "dp-attn: true, additional-settings: [A=1, B, =2] }"
+            ),
+            [
+                "B, =2] } | an additional setting is no assignment",
+                "=2] } | an additional setting is no assignment"
+            ]
+        );
+    }
+}

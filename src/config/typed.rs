@@ -444,6 +444,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::super::source::Source;
@@ -513,6 +514,160 @@ mod tests {
             "`s.yaml` has no `image-name`",
         ] {
             assert!(shown.contains(expected), "{expected} is missing from\n{shown}");
+        }
+    }
+
+    #[test]
+    fn empty_values_choices_and_optional_fields() {
+        let (sample, shown) = read_sample("image-name: x\ntp: 1\nkind:\n");
+        assert_eq!((sample.unwrap().kind, shown.as_str()), (None, ""));
+        let (_, shown) = read_sample("image-name:\ntp: 1\nkind: 3\n");
+        assert!(shown.contains("`image-name` is empty"), "{shown}");
+        assert!(shown.contains("`kind` cannot be the integer 3"), "{shown}");
+        assert!(shown.contains("expected one of `process`, `docker`"), "{shown}");
+    }
+
+    /// Values to put in the place of others.
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            prop_oneof![
+                Just(0),
+                Just(1),
+                Just(-1),
+                Just(i64::MAX),
+                Just(1 << 32),
+                any::<i64>()
+            ]
+            .prop_map(Value::Int),
+            prop_oneof![Just(0.5), Just(1.0), Just(-0.0), Just(1e300)].prop_map(Value::Float),
+            prop_oneof![Just(""), Just("mtp"), Just("1m"), Just("{{ tp }}"), Just("x y")]
+                .prop_map(|text| Value::Str(text.to_owned())),
+            prop::collection::vec(any::<u32>().prop_map(|i| Value::Int(i.into())), 0..4)
+                .prop_map(|items| Value::Seq(items.into_iter().map(node).collect())),
+            Just(Value::Map(Vec::new())),
+        ]
+    }
+
+    fn node(value: Value) -> Node {
+        Node {
+            value,
+            span: Span::default(),
+        }
+    }
+
+    fn count(node: &Node) -> usize {
+        let entries = node.entries().iter().map(|(_, value)| value);
+        1 + node.items().iter().chain(entries).map(count).sum::<usize>()
+    }
+
+    /// Replaces the `at`th node in preorder.
+    fn replace(node: &mut Node, at: &mut usize, new: &Value) {
+        if *at == 0 {
+            node.value = new.clone();
+        }
+        *at = at.wrapping_sub(1);
+        match &mut node.value {
+            Value::Seq(items) => items.iter_mut().for_each(|item| replace(item, at, new)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| replace(value, at, new)),
+            _ => {}
+        }
+    }
+
+    const RECIPE: &str = "\
+description: x
+match: { framework: f, config: c, spec-decoding: mtp, multinode: false }
+server:
+  command: serve {{ tp }}
+  env: { A: b }
+  contract: [TP]
+  files: [a]
+  port: 8000
+  ready: { http: /health, within: 1m }
+  reset: { http: POST /x, body: { a: 1 }, unneeded: y }
+  stop: { grace: 1s }
+bench:
+  client: builtin
+  api: chat
+  prompts: 10 * conc
+  warmup: '0'
+  range-ratio: 0.8
+  prompt-form: words
+  token-ids: [1, 2]
+  ignore-eos: true
+  seed: 1
+  body: { x: [1, { y: z }] }
+  request-timeout: 1m
+  limits: { failed-share: 0.1, client-lag: 1s, client-cpu: 1 }
+";
+
+    const SWEEPFILE: &str = "\
+version: 1
+configs: [a]
+runners: b
+changelog: c
+cache: { dir: d, max-size: 1GiB }
+secrets: [S]
+defaults: { profile: p, retries: 2 }
+profiles:
+  p:
+    description: x
+    pools:
+      q: { executor: process, launcher: l, serves: [h], nodes: 1, gpus: 8, gpu: h, share: gpu, facts: { a: b }, simulate: { time-scale: 2.5 } }
+sweeps: { s: { description: x, select: [a], include: [t] } }
+priorities: { a: 1 }
+";
+
+    const MULTI: &str = "\
+image: i
+model: m
+model-prefix: p
+runner: r
+precision: fp8
+framework: f
+multinode: true
+disagg: true
+router: { name: r, version: v }
+kv-p2p-transfer: nixl
+scenarios:
+  fixed-seq-len:
+    - isl: 1
+      osl: 1
+      search-space:
+        - spec-decoding: mtp
+          prefill: { num-worker: 1, tp: 1, pp: 1, dcp-size: 1, pcp-size: 1, ep: 1, dp-attn: true, hardware: h, additional-settings: [A=1] }
+          decode: { num-worker: 1, tp: 1, ep: 1, dp-attn: true }
+          router: { name: r, version: v }
+          conc-start: 1
+          conc-end: 1
+          conc-list: [1]
+";
+
+    /// Whether the file is read, or all that is wrong with it is told by the schema and none of it by serde.
+    fn is_judged_by_the_schema<T: JsonSchema + DeserializeOwned>(text: &str, at: usize, new: &Value) -> bool {
+        let source = Arc::new(Source {
+            path: "x.yaml".into(),
+            text: text.to_owned(),
+        });
+        let mut diagnostics = Diagnostics::default();
+        let mut document = Document::parse(&source, &mut diagnostics).unwrap();
+        let mut at = at % count(&document.root);
+        replace(&mut document.root, &mut at, new);
+        let value: Option<T> = read(&document, &document.root, "x.yaml", &mut diagnostics);
+        let by_serde = |d: &Diagnostic| d.places.iter().any(|place| place.label == "in here");
+        value.is_some() != diagnostics.has_errors() && !diagnostics.0.iter().any(by_serde)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn what_the_schema_accepts_the_type_accepts(at in 0usize..200, new in value()) {
+            use super::super::{master::MultiNode, recipe::Recipe, sweepfile::Sweepfile};
+            prop_assert!(is_judged_by_the_schema::<Recipe>(RECIPE, at, &new));
+            prop_assert!(is_judged_by_the_schema::<Sweepfile>(SWEEPFILE, at, &new));
+            prop_assert!(is_judged_by_the_schema::<MultiNode>(MULTI, at, &new));
         }
     }
 }

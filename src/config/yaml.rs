@@ -81,6 +81,11 @@ fn syntax_error(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic
             .at(source, tab, "a tab in the indentation")
             .help("YAML indents with spaces; replace the tab");
     }
+    if let Some(template) = unquoted_template(&source.text, span) {
+        return wrong
+            .at(source, template, "YAML reads these braces as a mapping")
+            .help("put the template in quotes: '{{ … }}'");
+    }
     let (label, help) = explained(error);
     let wrong = wrong.at(source, span, label);
     match help {
@@ -149,6 +154,19 @@ fn alias_bomb() -> (String, Option<String>) {
 }
 
 const CLOSE_BRACKETS: &str = "nothing that sweep reads is nested so deeply; is a bracket left open?";
+
+/// A template without quotes at the place where the parser stopped, or around it.
+fn unquoted_template(text: &str, span: Span) -> Option<Span> {
+    let is_one = |at: usize| {
+        text.get(at..)
+            .is_some_and(|t| t.starts_with("{{") || t.starts_with("{%"))
+    };
+    let start = span.range().start;
+    let back = [0, 1]
+        .into_iter()
+        .find(|back| start.checked_sub(*back).is_some_and(is_one))?;
+    Some(Span::at(text, span.line, span.column.checked_sub(back as u32)?))
+}
 
 /// The tab that makes a text no YAML: on the line where the parser stopped or, where it speaks of a tab, after it.
 fn indenting_tab(text: &str, span: Span, error: &serde_saphyr::Error) -> Option<Span> {
@@ -446,6 +464,20 @@ mod tests {
             shown.contains("x.yaml:3:1") && shown.contains("line 1 is ignored"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_template_without_quotes_is_told() {
+        for text in [
+            "a:\n  b: {{ conc }}\n",
+            "a:\n  b: {% if x %}y{% endif %}\n",
+            "a: [x, {{ conc }}]\n",
+        ] {
+            let (document, _) = parse(text);
+            let shown = document.unwrap_err().render(false);
+            assert!(shown.contains("put the template in quotes"), "{text}: {shown}");
+        }
+        assert!(parse("a: '{{ conc }}'\nb: {{}: 1}\n").0.is_err());
     }
 
     #[test]

@@ -4,6 +4,8 @@ pub mod advice;
 mod build;
 mod compile;
 pub mod export;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod hardware;
 pub mod pattern;
 mod recipe_match;

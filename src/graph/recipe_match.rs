@@ -90,3 +90,100 @@ fn specificity(conditions: &Match) -> usize {
         + usize::from(spec_decoding.is_some())
         + usize::from(multinode.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    fn recipe_of(fixture: &Fixture, config: &str) -> Result<String, RecipeError> {
+        let points = crate::matrix::expand(&fixture.project.configs, &fixture.project.runners).points;
+        let point = points.iter().find(|point| point.config.0 == config).unwrap();
+        best(&fixture.project.recipes, point).map(|i| fixture.project.recipes[i].name.clone())
+    }
+
+    #[test]
+    fn the_recipe_with_the_most_conditions_that_hold_wins() {
+        let fixture = Fixture::new();
+        assert_eq!(recipe_of(&fixture, "a-fp8").unwrap(), "engine");
+        assert_eq!(recipe_of(&fixture, "b-fp4").unwrap(), "engine-fp4");
+        assert_eq!(recipe_of(&fixture, "c-bf16").unwrap(), "other");
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let with = |conditions: &str| {
+            let text = format!("framework: engine, {conditions}");
+            let edit = (
+                "recipes/engine-fp4/recipe.yaml",
+                "framework: engine, precision: fp4",
+                text.as_str(),
+            );
+            recipe_of(&Fixture::edited(&[edit]), "b-fp4").unwrap()
+        };
+        for holds in [
+            "config: b-fp4",
+            "config: 'b-*'",
+            "model: 'meta-llama/*'",
+            "model-prefix: b",
+            "runner: 'h{100,200}'",
+            "spec-decoding: none",
+            "multinode: false",
+            "precision: fp4, runner: h200",
+        ] {
+            assert_eq!(with(holds), "engine-fp4", "{holds}");
+        }
+        for fails in [
+            "config: a-fp8",
+            "model: llama",
+            "model-prefix: 'a*'",
+            "runner: h100",
+            "spec-decoding: mtp",
+            "multinode: true",
+            "precision: fp4, runner: h100",
+        ] {
+            assert_eq!(with(fails), "engine", "{fails}");
+        }
+    }
+
+    #[test]
+    fn a_tie_names_both_and_a_more_specific_third_ends_it() {
+        let tie = (
+            "recipes/other/recipe.yaml",
+            "framework: other",
+            "framework: engine, runner: h200",
+        );
+        let fixture = Fixture::edited(&[tie]);
+        let error = recipe_of(&fixture, "b-fp4").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "recipes `engine-fp4` and `other` match equally well"
+        );
+        assert_eq!(recipe_of(&fixture, "a-fp8").unwrap(), "engine");
+        let third = (
+            "recipes/engine/recipe.yaml",
+            "framework: engine",
+            "framework: engine, runner: h200, precision: fp4",
+        );
+        assert_eq!(
+            recipe_of(&Fixture::edited(&[tie, third]), "b-fp4").unwrap(),
+            "engine"
+        );
+    }
+
+    #[test]
+    fn none_says_what_it_looked_for() {
+        let fixture = Fixture::edited(&[(
+            "recipes/other/recipe.yaml",
+            "framework: other",
+            "framework: third",
+        )]);
+        let error = recipe_of(&fixture, "c-bf16").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "no recipe matches framework `other` (model `c`, precision `bf16`, runner `h200`)"
+        );
+    }
+}

@@ -318,7 +318,122 @@ fn spell(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::super::fixture::Fixture;
     use super::*;
+
+    fn ids(graph: &Graph, selection: &Selection) -> Vec<String> {
+        let ids = selection
+            .targets
+            .iter()
+            .map(|node| graph.dag[*node].id.to_string());
+        ids.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    #[test]
+    fn what_a_target_needs_is_selected_with_it() {
+        let fixture = Fixture::new();
+        let graph = fixture.graph();
+        let selected = |words: &[&str]| ids(&graph, &fixture.select(&graph, words));
+        let image = "image:acme/engine:1";
+        // The server is named after the first point that it serves.
+        let server = "server:a-fp8/64_16/tp2/c1";
+        assert_eq!(selected(&["image:acme/engine:1"]), [image]);
+        assert_eq!(selected(&["server:a-fp8/64_16/tp2/c4"]), [image, server]);
+        let bench = "bench:a-fp8/64_16/tp2/c2";
+        assert_eq!(selected(&[bench]), [bench, image, server]);
+        let process = "process:a-fp8/64_16/tp2/c2";
+        assert_eq!(selected(&[process]), [bench, image, process, server]);
+        assert_eq!(selected(&["a-fp8/64_16/tp2/c2"]), selected(&[process]));
+        assert_eq!(selected(&["small"]), selected(&["a-*/**/c1"]));
+        assert_eq!(selected(&["most"]), selected(&["a-*/**/c1", "b-*"]));
+        assert_eq!(selected(&["collect:most"]), selected(&["most"]));
+    }
+
+    #[test]
+    fn what_is_taken_away_comes_back_only_where_something_needs_it() {
+        let fixture = Fixture::new();
+        let graph = fixture.graph();
+        let all = fixture.select(&graph, &["a-*"]);
+        let without = fixture.select(&graph, &["a-*", "!process:**/c2"]);
+        assert_eq!(all.targets.len(), without.targets.len() + 2);
+        assert!(fixture.select(&graph, &["a-*", "!server:**"]).targets == all.targets);
+        assert_eq!(without.points.len(), 2);
+    }
+
+    #[test]
+    fn names_of_sweeps_and_of_their_collections_are_one() {
+        let fixture = Fixture::new();
+        let graph = fixture.graph();
+        assert_eq!(fixture.select(&graph, &["small"]).name, "small");
+        assert_eq!(fixture.select(&graph, &["summarize:small"]).name, "small");
+        assert_eq!(fixture.select(&graph, &["small", "c-*"]).name, "small+c-all");
+    }
+
+    #[test]
+    fn a_point_that_has_no_server_is_kept_with_the_reason() {
+        let fixture = Fixture::edited(&[("master.yaml", "framework: other", "framework: third")]);
+        let graph = fixture.graph();
+        let selection = fixture.select(&graph, &["*"]);
+        assert_eq!((selection.points.len(), selection.broken.len()), (5, 2));
+        let without = fixture.select(&graph, &["*", "!c-*"]);
+        assert_eq!((without.points.len(), without.broken.len()), (5, 0));
+        assert_eq!(fixture.select(&graph, &["c-*"]).broken.len(), 2);
+    }
+
+    #[test]
+    fn selections_that_hold_nothing_are_errors() {
+        let fixture = Fixture::new();
+        let graph = fixture.graph();
+        let select = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            select(&fixture.project, &graph, &words).unwrap_err()
+        };
+        assert!(matches!(select(&["a-*", "!**"]), SelectError::Empty));
+        let near = |words: &[&str]| match select(words) {
+            SelectError::Unmatched { near, .. } => near,
+            other => panic!("{other}"),
+        };
+        assert_eq!(near(&["b-fp8"]), ["b-fp4", "a-fp8"]);
+        assert_eq!(near(&["collect:smal"]), ["small"]);
+        assert_eq!(near(&["image:acme/othr:1"])[0], "acme/other:1");
+        assert_eq!(near(&["**/tp2/c9"])[0], "a-fp8/64_16/tp2/c1");
+        assert!(near(&["zzz"]).is_empty());
+    }
+
+    proptest! {
+        /// A selection is the union of its patterns without what the negated ones match, in any order.
+        #[test]
+        fn patterns_add_up_in_any_order(
+            words in prop::sample::subsequence(
+                vec!["*", "a-*", "b-*", "**/c1", "**/c2", "!c-*", "!**/c4", "!a-*/**/c1", "c-*/**/c2"],
+                1..7,
+            ).prop_shuffle(),
+        ) {
+            let fixture = Fixture::new();
+            let graph = fixture.graph();
+            let patterns: Vec<Pattern> = words.iter().map(|word| Pattern::parse(word).unwrap()).collect();
+            let asked = |id: &str| {
+                let mut positive = patterns.iter().filter(|p| !p.negated).peekable();
+                positive.peek().is_none() || positive.any(|p| p.matches_name(id))
+            };
+            let expected: BTreeSet<usize> = (0..graph.points.len())
+                .filter(|point| {
+                    let id = graph.points[*point].id();
+                    asked(&id) && !patterns.iter().any(|p| p.negated && p.matches_name(&id))
+                })
+                .collect();
+            let owned: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            match select(&fixture.project, &graph, &owned) {
+                Ok(selection) => prop_assert_eq!(selection.points, expected),
+                Err(SelectError::Empty) => prop_assert!(expected.is_empty()),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
 
     #[test]
     fn unnamed_sweeps_are_named_after_their_patterns() {

@@ -259,3 +259,201 @@ impl Image {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::super::fixture::Fixture;
+    use super::*;
+    use crate::config::sweepfile::Share;
+
+    fn first() -> (Server, Bench) {
+        let graph = Fixture::new().graph();
+        let chain = graph.chains[0].as_ref().unwrap();
+        (
+            Arc::unwrap_or_clone(graph.server(chain.server).clone()),
+            (**graph.bench(chain.bench)).clone(),
+        )
+    }
+
+    /// What is changed, and how.
+    type Change<T> = (&'static str, fn(&mut T));
+
+    /// Changes of a server: what, whether the image is another one too, and how.
+    type ServerChange = (&'static str, bool, fn(&mut Server));
+
+    const OF_SERVERS: [ServerChange; 15] = [
+        ("image reference", true, |s| {
+            s.image_reference = "acme/engine:2".to_owned();
+        }),
+        ("requirements' bytes", true, |s| {
+            s.image = Image::Pypi {
+                file: "r.txt".into(),
+                digest: Digest::of(b"r"),
+            };
+        }),
+        ("model", false, |s| s.model.push('x')),
+        ("command", false, |s| s.command.push_str(" --x")),
+        ("a script in the place of a command", false, |s| s.script = true),
+        ("a variable's value", false, |s| {
+            *s.env.get_mut("LIMIT").unwrap() = "9".to_owned();
+        }),
+        ("another variable", false, |s| {
+            drop(s.env.insert("X".to_owned(), String::new()));
+        }),
+        ("a file's bytes", false, |s| {
+            s.files[0].digest = Digest::of(b"other");
+        }),
+        ("GPU kind", false, |s| s.hardware.gpu = "h200".to_owned()),
+        ("GPUs", false, |s| s.gpus = 4),
+        ("nodes", false, |s| s.nodes = 2),
+        ("GPUs a node", false, |s| s.hardware.gpus_per_node = 4),
+        ("shared nodes", false, |s| s.hardware.share = Share::Gpu),
+        ("facts", false, |s| {
+            drop(s.hardware.facts.insert("driver".to_owned(), "1".to_owned()));
+        }),
+        ("the launcher's variables", false, |s| {
+            s.hardware.env.insert("NET".to_owned(), "eth1".to_owned());
+        }),
+    ];
+
+    #[test]
+    fn every_input_of_a_server_changes_its_key_and_its_bench_s() {
+        let (before, bench) = first();
+        for (what, of_image, change) in OF_SERVERS {
+            let mut server = before.clone();
+            change(&mut server);
+            assert_ne!(server.key(), before.key(), "{what}");
+            assert_ne!(bench.inputs(&server).key(), bench.inputs(&before).key(), "{what}");
+            let same_image = server.image_inputs().key() == before.image_inputs().key();
+            assert_eq!(same_image, !of_image, "{what}");
+        }
+        let mut simulated = before.clone();
+        simulated.simulated.as_mut().unwrap().time_scale = 20.0;
+        assert_ne!(simulated.key(), before.key());
+        simulated.simulated = None;
+        assert_ne!(simulated.key(), before.key());
+    }
+
+    #[test]
+    fn how_a_server_is_handled_and_where_changes_no_key() {
+        let (before, bench) = first();
+        let handled: [Change<Server>; 8] = [
+            ("port", |s| s.handling.port = Some(8000)),
+            ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
+            ("patience", |s| s.handling.ready_within = Duration::from_secs(1)),
+            ("grace", |s| s.handling.stop_grace = Duration::from_secs(1)),
+            ("reset", |s| s.handling.reset = None),
+            ("pools", |s| s.pools.push("another".to_owned())),
+            ("recipe's name", |s| s.engine.recipe = "another".to_owned()),
+            ("precision's name", |s| s.engine.precision = "another".to_owned()),
+        ];
+        for (what, change) in handled {
+            let mut server = before.clone();
+            change(&mut server);
+            assert_eq!(server.key(), before.key(), "{what}");
+            assert_eq!(bench.inputs(&server).key(), bench.inputs(&before).key(), "{what}");
+        }
+    }
+
+    #[test]
+    fn every_input_of_a_bench_changes_its_key_and_no_server_s() {
+        let (server, before) = first();
+        let changes: [Change<Bench>; 14] = [
+            ("prompts", |b| b.workload.prompts += 1),
+            ("warm-up", |b| b.workload.warmup += 1),
+            ("seed", |b| b.workload.seed += 1),
+            ("input length", |b| b.workload.input_len += 1),
+            ("output length", |b| b.workload.output_len += 1),
+            ("range", |b| b.workload.range_ratio = 0.5),
+            ("token ids", |b| b.workload.vocab.1 += 1),
+            ("ignore-eos", |b| b.workload.ignore_eos = false),
+            ("body", |b| {
+                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()));
+            }),
+            ("patience", |b| b.workload.request_timeout_s = 1),
+            ("isolation", |b| b.isolation.push('x')),
+            ("failed share", |b| b.limits.failed_share = 0.5),
+            ("client's lag", |b| b.limits.lag_p99_us = 1),
+            ("trial", |b| b.trial = 1),
+        ];
+        for (what, change) in changes {
+            let mut bench = before.clone();
+            change(&mut bench);
+            assert_ne!(
+                bench.inputs(&server).key(),
+                before.inputs(&server).key(),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_project_s_edit_touches() {
+        let keys = |edits: &[(&str, &str, &str)]| {
+            let graph = Fixture::edited(edits).graph();
+            let chains = graph.chains.iter().map(|chain| chain.as_ref().unwrap());
+            let keys = chains.map(|chain| graph.bench(chain.bench).inputs(graph.server(chain.server)).key());
+            keys.collect::<Vec<_>>()
+        };
+        let before = keys(&[]);
+        let touched = |edits: &[(&str, &str, &str)]| -> Vec<usize> {
+            let after = keys(edits);
+            (0..before.len()).filter(|i| before[*i] != after[*i]).collect()
+        };
+        let a = vec![0, 1, 2];
+        let none: Vec<usize> = Vec::new();
+        assert_eq!(touched(&[("master.yaml", "acme/engine:1", "acme/engine:2")]), a);
+        assert_eq!(
+            touched(&[("recipes/engine/recipe.yaml", "--tp", "--tensor-parallel")]),
+            a
+        );
+        assert_eq!(touched(&[("recipes/engine/chat.jinja", "prompt", "text")]), a);
+        assert_eq!(
+            touched(&[("recipes/engine-fp4/recipe.yaml", "--conc", "--slots")]),
+            [3, 4]
+        );
+        assert_eq!(touched(&[("launchers/local.yaml", "eth0", "eth1")]), a);
+        assert_eq!(
+            touched(&[("Sweepfile", "driver: '580'", "driver: '590'")]),
+            [3, 4, 5, 6]
+        );
+        assert_eq!(
+            touched(&[("recipes/other/recipe.yaml", "within: 1m", "within: 2m")]),
+            none
+        );
+        assert_eq!(
+            touched(&[(
+                "recipes/other/recipe.yaml",
+                "match:",
+                "bench: { seed: 1 }\nmatch:"
+            )]),
+            [5, 6]
+        );
+        assert_eq!(touched(&[("Sweepfile", "nodes: 2", "nodes: 1")]), none);
+        assert_eq!(touched(&[("Sweepfile", "secrets: [TOKEN]", "secrets: []")]), none);
+        assert_eq!(touched(&[("Sweepfile", "first:", "another:")]), none);
+        assert_eq!(
+            touched(&[("master.yaml", "model-prefix: a", "model-prefix: z")]),
+            none
+        );
+    }
+
+    #[test]
+    fn images_are_read_as_they_are_written() {
+        let read = |text: &str| Image::parse(text, |_| Ok(Digest::of(b"bytes")));
+        assert_eq!(read("docker://acme/x:1"), read("acme/x:1"));
+        assert_eq!(read("builtin:sim"), Ok(Image::Builtin));
+        assert!(
+            read("builtin:smi")
+                .unwrap_err()
+                .contains("there is `builtin:sim`")
+        );
+        assert!(matches!(read("pypi:r.txt"), Ok(Image::Pypi { file, .. }) if file.as_os_str() == "r.txt"));
+        let missing = Image::parse("pypi:r.txt", |_| Err(std::io::Error::other("gone")));
+        assert_eq!(missing.unwrap_err(), "could not read `r.txt`: gone");
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, UndefinedBehavior, Value, context, escape_formatter};
 
 use crate::config::master::Worker;
 use crate::config::project::NamedRecipe;
@@ -74,6 +75,11 @@ impl<'a> Templates<'a> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(STEPS));
+        // As commands and environments spell it; minijinja's `True` is Python's.
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Bool => Ok(write!(out, "{}", value.is_true())?),
+            _ => escape_formatter(out, state, value),
+        });
         let server = &recipe.recipe.server;
         let mut add = |name: String, path: &[&str], text: &'a str| {
             environment
@@ -172,7 +178,7 @@ impl<'a> Templates<'a> {
 /// A command as one line with single blanks between its words, which stay as they are, quoted where they must be.
 fn one_line(command: &str) -> Result<String, String> {
     let words = shell_words::split(command).map_err(|e| format!("{e} in the command"))?;
-    if words.is_empty() {
+    if words.first().is_none_or(String::is_empty) {
         return Err("the command is empty".to_owned());
     }
     // The port's mark is no variable of a shell and needs no quotes.
@@ -340,4 +346,122 @@ pub fn contract(point: &Point, gpu: &str) -> BTreeMap<&'static str, String> {
         ]),
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    const RECIPE: &str = "recipes/engine/recipe.yaml";
+    const COMMAND: &str = "serve {{ model }} --port {{ port }} --tp {{ tp }}";
+
+    /// The first point's expansion with another text in the recipe.
+    fn expanded(old: &str, new: &str) -> Result<Expanded, TemplateError> {
+        let fixture = Fixture::edited(&[(RECIPE, old, new)]);
+        let point = crate::matrix::expand(&fixture.project.configs, &fixture.project.runners)
+            .points
+            .remove(2);
+        let recipe = fixture
+            .project
+            .recipes
+            .iter()
+            .find(|r| r.name == "engine")
+            .unwrap();
+        Templates::new(recipe)?.expand(&point, "h100")
+    }
+
+    fn command(template: &str) -> Result<String, TemplateError> {
+        let folded = format!(">-\n    {template}");
+        expanded(COMMAND, &folded).map(|expanded| expanded.command.unwrap())
+    }
+
+    #[test]
+    fn a_command_is_one_line_with_a_mark_for_the_port() {
+        assert_eq!(
+            command(
+                "serve   {{ model }}\n    --port {{ port }} {% if tp > 8 %} --wide {% endif %} --tp={{ tp }}"
+            )
+            .unwrap(),
+            "serve meta-llama/Llama-3.1-8B-Instruct --port $PORT '--tp=2'"
+        );
+    }
+
+    #[test]
+    fn every_name_of_a_point_is_known() {
+        let names = "{{ config }} {{ model_prefix }} {{ image }} {{ precision }} {{ framework }} {{ runner }} {{ isl }} \
+                     {{ osl }} {{ conc }} {{ max_model_len }} {{ spec_decoding }} {{ gpus }} {{ gpu }} {{ pp }} {{ ep }} \
+                     {{ dcp_size }} {{ pcp_size }} {{ dp_attn }} {{ [conc, 64] | max }}";
+        assert_eq!(
+            command(names).unwrap(),
+            "a-fp8 a acme/engine:1 fp8 engine h100 64 16 4 336 none 2 h100 1 1 1 1 false 64"
+        );
+    }
+
+    #[test]
+    fn the_contract_is_part_of_the_environment_and_only_what_is_asked_for() {
+        let env = expanded(
+            "  env: { LIMIT: '{{ 8 }}' }",
+            "  env: { A: 'x{{ conc }}' }\n  contract: [TP, CONC]",
+        );
+        let env: Vec<(String, String)> = env.unwrap().env.into_iter().collect();
+        let shown: Vec<String> = env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(shown, ["A=x4", "CONC=4", "TP=2"]);
+    }
+
+    #[test]
+    fn counts_are_rounded_up() {
+        let counts = |bench: &str| {
+            let expanded = expanded("match:", &format!("bench: {{ {bench} }}\nmatch:")).unwrap();
+            (expanded.prompts, expanded.warmup)
+        };
+        assert_eq!(counts("prompts: 10 * conc"), (40, 8));
+        assert_eq!(counts("prompts: conc / 3, warmup: '0'"), (2, 0));
+        assert_eq!(
+            counts("prompts: '[conc, 100] | max', warmup: 64 if isl > 32 else 1"),
+            (100, 64)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let wrong = |template: &str| {
+            let error = command(template).unwrap_err();
+            assert_eq!(error.path, ["server", "command"]);
+            (error.message, error.unknown.map(|unknown| unknown.name))
+        };
+        assert_eq!(
+            wrong("serve {{ tpp }}"),
+            ("there is no `tpp`".to_owned(), Some("tpp".to_owned()))
+        );
+        assert_eq!(
+            wrong("serve {{ 3 * tpp }}"),
+            ("there is no `tpp`".to_owned(), Some("tpp".to_owned()))
+        );
+        // A single node has no roles.
+        let (message, _) = wrong("serve {{ prefill.tp }}");
+        assert!(message.contains("prefill"), "{message}");
+        assert_eq!(wrong("serve 'x").0, "missing closing quote in the command");
+        assert_eq!(wrong("\"{{ '' }}\"").0, "the command is empty");
+        assert_eq!(wrong("serve {{ model.x.y }}").1, None);
+        // A name that is not reached is not missed.
+        assert_eq!(
+            command("serve {% if tp > 8 %}{{ tpp }}{% endif %}").unwrap(),
+            "serve"
+        );
+    }
+
+    #[test]
+    fn a_loop_without_end_is_stopped() {
+        let error = command("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}");
+        assert_eq!(
+            error.unwrap_err().message,
+            "it takes too many steps; does a loop end?"
+        );
+    }
 }

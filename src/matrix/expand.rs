@@ -270,7 +270,121 @@ fn marks_length(curves: &[String]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
+    use crate::config::source::{Source, Span};
+
+    fn config(key: &str, multinode: bool, search_space: &serde_json::Value) -> Config {
+        let entry = json!({
+            "image": "i:1", "model": "m", "model-prefix": "p", "runner": "r", "precision": "fp8", "framework": "f",
+            "multinode": multinode,
+            "scenarios": { "fixed-seq-len": [{ "isl": 1024, "osl": 1024, "search-space": search_space }] },
+        });
+        Config {
+            key: key.to_owned(),
+            entry: match multinode {
+                true => Entry::Multi(serde_json::from_value(entry).unwrap()),
+                false => Entry::Single(serde_json::from_value(entry).unwrap()),
+            },
+            source: std::sync::Arc::new(Source {
+                path: "x.yaml".into(),
+                text: String::new(),
+            }),
+            span: Span::default(),
+            master: 0,
+            at: 0,
+        }
+    }
+
+    fn points_of(configs: &[Config]) -> Vec<Point> {
+        let runners = Runners {
+            labels: std::collections::BTreeMap::new(),
+            hardware: std::collections::BTreeMap::new(),
+        };
+        expand(configs, &runners).points
+    }
+
+    fn ids(configs: &[Config]) -> Vec<String> {
+        points_of(configs).iter().map(Point::id).collect()
+    }
+
+    #[test]
+    fn points_stand_in_the_order_of_what_was_written_and_equal_ones_once() {
+        let search = json!([
+            { "tp": 8, "conc-start": 4, "conc-end": 16 },
+            { "tp": 4, "ep": 4, "dp-attn": true, "spec-decoding": "mtp", "conc-list": [64, 8, 64] },
+            // Another spelling of some of the first.
+            { "tp": 8, "ep": 1, "dp-attn": false, "conc-list": [8, 32] },
+        ]);
+        assert_eq!(
+            ids(&[
+                config("b", false, &search),
+                config("a", false, &json!([{ "tp": 1, "conc-list": [1] }]))
+            ]),
+            [
+                "b/1k1k/tp8/c4",
+                "b/1k1k/tp8/c8",
+                "b/1k1k/tp8/c16",
+                "b/1k1k/tp4-ep4-dpa-mtp/c64",
+                "b/1k1k/tp4-ep4-dpa-mtp/c8",
+                "b/1k1k/tp8/c32",
+                "a/1k1k/tp1/c1",
+            ]
+        );
+    }
+
+    #[test]
+    fn deployments_that_ids_cannot_tell_apart_get_marks() {
+        let search = |settings: &str| {
+            let worker = json!({ "num-worker": 1, "tp": 4, "ep": 1, "dp-attn": false, "additional-settings": [settings] });
+            json!({ "prefill": worker, "decode": worker, "conc-list": [1, 2] })
+        };
+        let points = ids(&[config(
+            "k",
+            true,
+            &json!([search("A=1"), search("A=2"), search("A=1")]),
+        )]);
+        assert_eq!(points.len(), 4, "{points:?}");
+        let marks: Vec<&str> = points
+            .iter()
+            .map(|id| &id[id.find('@').unwrap()..][..7])
+            .collect();
+        // The points of one curve carry one mark, and the mark follows from what they are.
+        assert_eq!((marks[0], marks[2]), (marks[1], marks[3]));
+        assert_ne!(marks[0], marks[2]);
+        let alone = ids(&[config("k", true, &json!([search("A=1")]))]);
+        assert!(!alone[0].contains('@'), "{alone:?}");
+    }
+
+    #[test]
+    fn a_router_of_the_config_holds_for_all_its_points() {
+        let router = json!({ "name": "r", "version": "1" });
+        let search = json!([{ "tp": 1, "conc-list": [1], "router": router }, { "tp": 2, "conc-list": [1] }]);
+        let points = points_of(&[config("k", false, &search)]);
+        assert_eq!(points[0].router.as_ref().unwrap().name, "r");
+        assert_eq!(points[1].router, None);
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_unique_and_expanding_twice_gives_the_same(
+            spaces in prop::collection::vec((1u32..4, 1u32..3, any::<bool>(), prop::collection::vec(1u32..6, 1..4)), 1..6),
+        ) {
+            let search: Vec<_> = spaces
+                .iter()
+                .map(|(tp, ep, dpa, list)| json!({ "tp": tp, "ep": ep, "dp-attn": dpa, "conc-list": list }))
+                .collect();
+            let configs = [config("k", false, &search.into())];
+            let points = ids(&configs);
+            let distinct: std::collections::BTreeSet<_> = points.iter().collect();
+            prop_assert_eq!(distinct.len(), points.len());
+            prop_assert_eq!(points, ids(&configs));
+        }
+    }
 
     #[test]
     fn marks_are_as_long_as_they_must_be() {

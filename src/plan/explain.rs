@@ -144,3 +144,95 @@ fn made(store: &Store, target: &str, evidence: &Evidence) -> Option<Made> {
         reused: !latest_is_it,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::super::fixture::{Cache, bench_id, chain};
+    use super::*;
+    use crate::graph::fixture::Fixture;
+
+    const IMAGE: (&str, &str, &str) = ("master.yaml", "acme/engine:1", "acme/engine:2");
+
+    #[test]
+    fn roots_are_told_apart_from_what_follows_the_widest_first() {
+        let mut cache = Cache::new();
+        let before = Fixture::new().graph();
+        for point in 0..5 {
+            cache.build(&before, point);
+        }
+        let fixture = Fixture::edited(&[IMAGE, ("recipes/engine-fp4/recipe.yaml", "--conc", "--slots")]);
+        let mut graph = fixture.graph();
+        let plan = cache.plan(&fixture, &mut graph, &["*"], Policy::default());
+        let (roots, cascades) = causes(&graph, &plan, plan.states.keys().copied());
+        let told: Vec<(String, usize)> = roots
+            .iter()
+            .map(|root| (root.reason.to_string(), root.targets.len()))
+            .collect();
+        let expected = [
+            ("image: acme/engine:1 → acme/engine:2", 3),
+            ("never built", 2),
+            ("server command: + --slots 1; server command: - --conc 1", 1),
+            ("server command: + --slots 2; server command: - --conc 2", 1),
+        ];
+        assert_eq!(told, expected.map(|(reason, count)| (reason.to_owned(), count)));
+        // Seven rows, their collection and its summary.
+        assert_eq!(cascades.len(), 9);
+        assert!(
+            !cascades
+                .iter()
+                .any(|id| id.starts_with("bench:") || id.starts_with("server:"))
+        );
+    }
+
+    #[test]
+    fn a_target_is_explained_by_what_it_needs_and_a_service_by_what_needs_it() {
+        let mut cache = Cache::new();
+        let before = Fixture::new().graph();
+        for point in 0..3 {
+            cache.build(&before, point);
+        }
+        let fixture = Fixture::edited(&[("recipes/engine/recipe.yaml", "--tp", "--tensor-parallel")]);
+        let mut graph = fixture.graph();
+        let plan = cache.plan(&fixture, &mut graph, &["*"], Policy::default());
+        let chain = chain(&graph, 1);
+        let stale = |node| match explain(&graph, &plan, &cache.store, node) {
+            Answer::Stale { roots, cascades, .. } => {
+                let targets = roots.iter().map(|root| root.targets.len()).collect::<Vec<_>>();
+                (targets, cascades.len())
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(stale(chain.bench), (vec![1], 0));
+        assert_eq!(stale(chain.process), (vec![1], 0));
+        // Three benches on it; their rows, the collection and the summary follow.
+        assert_eq!(stale(chain.server), (vec![3], 5));
+        assert_eq!(
+            bench_id(&graph, 1).to_string(),
+            graph.dag[chain.bench].id.to_string()
+        );
+    }
+
+    #[test]
+    fn a_fresh_target_tells_what_made_it() {
+        let mut cache = Cache::new();
+        let (old, new) = (Fixture::new(), Fixture::edited(&[IMAGE]));
+        let made = |cache: &Cache, fixture: &Fixture| {
+            let mut graph = fixture.graph();
+            let plan = cache.plan(fixture, &mut graph, &["a-*"], Policy::default());
+            match explain(&graph, &plan, &cache.store, chain(&graph, 0).bench) {
+                Answer::Fresh { made, .. } => made,
+                other => panic!("{other:?}"),
+            }
+        };
+        cache.build(&old.graph(), 0);
+        let first = made(&cache, &old);
+        assert_eq!((first.changes, first.reused), (None, false));
+        cache.build(&new.graph(), 0);
+        let second = made(&cache, &new);
+        let changed: Vec<String> = second.changes.into_iter().flatten().map(|c| c.name).collect();
+        assert_eq!((changed, second.reused), (vec!["image".to_owned()], false));
+        let reverted = made(&cache, &old);
+        assert!(reverted.reused);
+    }
+}

@@ -5,6 +5,8 @@ mod compute;
 mod dialect;
 mod estimate;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod reason;
 mod session;
 mod state;

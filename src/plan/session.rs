@@ -168,3 +168,94 @@ fn obstacle(name: &str, pool: &Pool, server: &Server) -> Option<String> {
 fn is_multi_node(server: &Server) -> bool {
     server.hardware.simulate.is_some() && server.simulated.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{BENCH_MS, Cache, START_MS};
+    use super::super::{Plan, Policy};
+    use super::*;
+    use crate::graph::fixture::Fixture;
+
+    /// The points of each session, by their places in the graph.
+    fn grouped(plan: &Plan) -> Vec<Vec<usize>> {
+        plan.sessions
+            .iter()
+            .map(|session| session.points.clone())
+            .collect()
+    }
+
+    #[test]
+    fn points_share_a_server_where_it_is_reset_between_them() {
+        let fixture = Fixture::new();
+        let mut cache = Cache::new();
+        let mut graph = fixture.graph();
+        let plan = cache.plan(&fixture, &mut graph, &["*"], Policy::default());
+        // `b` has a server for each concurrency; `c` has one, but no way to reset it.
+        assert_eq!(
+            grouped(&plan),
+            [vec![0, 1, 2], vec![3], vec![4], vec![5], vec![6]]
+        );
+        let server = |i: usize| plan.sessions[i].server;
+        assert_ne!(server(1), server(2));
+        assert_eq!(server(3), server(4));
+        // Only what is stale is in a session.
+        cache.build(&graph, 1);
+        cache.build(&graph, 5);
+        let plan = cache.plan(&fixture, &mut fixture.graph(), &["*"], Policy::default());
+        assert_eq!(grouped(&plan), [vec![0, 2], vec![3], vec![4], vec![6]]);
+        let plan = cache.plan(&fixture, &mut fixture.graph(), &["a-*/**/c2"], Policy::default());
+        assert!(plan.sessions.is_empty());
+    }
+
+    #[test]
+    fn a_session_goes_first_by_the_highest_number_of_its_points() {
+        let fixture = Fixture::new();
+        let plan = Cache::new().plan(&fixture, &mut fixture.graph(), &["*"], Policy::default());
+        let priorities: Vec<i32> = plan.sessions.iter().map(|session| session.priority).collect();
+        // `**/c4` matches one of `a`; `b-*` is above `bench:**/c2`, which alone matches the last of `c`.
+        assert_eq!(priorities, [7, 5, 5, 0, 3]);
+    }
+
+    #[test]
+    fn estimates_come_from_earlier_records_alone() {
+        let fixture = Fixture::new();
+        let mut cache = Cache::new();
+        let graph = fixture.graph();
+        cache.build(&graph, 0);
+        cache.build(&graph, 1);
+        let changed = Fixture::edited(&[("master.yaml", "acme/engine:1", "acme/engine:2")]);
+        let estimate = |cache: &Cache, words: &[&str]| {
+            let plan = cache.plan(&changed, &mut changed.graph(), words, Policy::default());
+            plan.sessions[0].estimate.clone()
+        };
+        let bench = Duration::from_millis(BENCH_MS);
+        let start = Duration::from_millis(START_MS);
+        let all = estimate(&cache, &["a-*"]);
+        assert_eq!(
+            (all.start, &all.benches[..]),
+            (Some(start), [Some(bench), Some(bench), None].as_slice())
+        );
+        assert_eq!(all.known(), None);
+        assert_eq!(all.nominal(), start + 2 * bench + Duration::from_secs(60));
+        let known = estimate(&cache, &["a-*", "!**/c4"]);
+        assert_eq!(known.known(), Some(start + 2 * bench));
+        let unknown = estimate(&cache, &["c-*/**/c1"]);
+        assert_eq!(
+            (unknown.known(), unknown.nominal()),
+            (None, Duration::from_secs(120))
+        );
+    }
+
+    #[test]
+    fn what_no_pool_can_run_says_so() {
+        let simulated = "simulate: { time-scale: 10 }";
+        let fixture = Fixture::edited(&[("Sweepfile", simulated, "facts: {}")]);
+        let plan = Cache::new().plan(&fixture, &mut fixture.graph(), &["a-*", "b-*"], Policy::default());
+        let blocked = plan.sessions[0].blocked.as_deref().unwrap_or_default();
+        assert_eq!(
+            blocked,
+            "pool `first` has the process executor, which cannot run the container image `acme/engine:1` (profiles: default)"
+        );
+        assert_eq!(plan.sessions[1].blocked, None);
+    }
+}

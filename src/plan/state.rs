@@ -237,3 +237,222 @@ fn evidence(record: RecordRef<'_>) -> Evidence {
         started_unix_ms: head.started_unix_ms,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Cache, MADE_MS, bench_id, chain, state};
+    use super::super::reason::change_lines;
+    use super::*;
+    use crate::cache::Verdict;
+    use crate::graph::fixture::Fixture;
+
+    const IMAGE: (&str, &str, &str) = ("master.yaml", "acme/engine:1", "acme/engine:2");
+
+    fn failed(reason: &str) -> Verdict {
+        Verdict::Failed {
+            reason: reason.to_owned(),
+            log: None,
+        }
+    }
+
+    /// Why the first point's bench is stale, in lines; none when it is fresh.
+    fn reason(cache: &Cache, fixture: &Fixture, policy: Policy) -> Vec<String> {
+        let mut graph = fixture.graph();
+        let plan = cache.plan(fixture, &mut graph, &["a-*"], policy);
+        match state(&plan, chain(&graph, 0).bench) {
+            State::Stale(reason) => reason.lines(),
+            State::Fresh(evidence) => {
+                assert_eq!(evidence.started_unix_ms, MADE_MS);
+                Vec::new()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_was_built() {
+        let lines = reason(&Cache::new(), &Fixture::new(), Policy::default());
+        assert_eq!(lines, ["never built"]);
+    }
+
+    #[test]
+    fn what_was_built_is_fresh_until_an_input_changes_and_again_when_it_changes_back() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        cache.build(&fixture.graph(), 0);
+        assert!(reason(&cache, &fixture, Policy::default()).is_empty());
+        let edited = Fixture::edited(&[
+            IMAGE,
+            ("recipes/engine/recipe.yaml", "--tp", "--wide --tensor-parallel"),
+        ]);
+        assert_eq!(
+            reason(&cache, &edited, Policy::default()),
+            [
+                "image: acme/engine:1 → acme/engine:2",
+                "server command: + --tensor-parallel 2",
+                "server command: + --wide",
+                "server command: - --tp 2",
+            ]
+        );
+        cache.build(&edited.graph(), 0);
+        assert!(reason(&cache, &edited, Policy::default()).is_empty());
+        assert!(reason(&cache, &fixture, Policy::default()).is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_and_says_why_it_failed() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        let graph = fixture.graph();
+        let inputs = graph
+            .bench(chain(&graph, 0).bench)
+            .inputs(graph.server(chain(&graph, 0).server));
+        cache.keep(&bench_id(&graph, 0), inputs.clone(), failed("no tokens"), "");
+        assert_eq!(
+            reason(&cache, &fixture, Policy::default()),
+            ["the last attempt failed: no tokens"]
+        );
+        // After a change it is compared with what last passed, not with what last failed.
+        let edited = Fixture::edited(&[IMAGE]);
+        cache.build(&graph, 0);
+        let graph = edited.graph();
+        let inputs = graph
+            .bench(chain(&graph, 0).bench)
+            .inputs(graph.server(chain(&graph, 0).server));
+        cache.keep(&bench_id(&graph, 0), inputs, failed("died"), "");
+        assert_eq!(
+            reason(&cache, &edited, Policy::default()),
+            ["the last attempt failed: died"]
+        );
+        let again = Fixture::edited(&[("master.yaml", "acme/engine:1", "acme/engine:3")]);
+        assert_eq!(
+            reason(&cache, &again, Policy::default()),
+            ["image: acme/engine:1 → acme/engine:3"]
+        );
+    }
+
+    #[test]
+    fn a_lost_output_is_told() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        let graph = fixture.graph();
+        cache.build(&graph, 0);
+        let digest = cache.lose_trace(&graph, 0);
+        let expected = format!("its output {} is gone from the cache", digest.short());
+        assert_eq!(reason(&cache, &fixture, Policy::default()), [expected]);
+    }
+
+    #[test]
+    fn age_and_force_are_asked_for() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        cache.build(&fixture.graph(), 0);
+        let aged = |max_age, now_unix_ms| Policy {
+            rerun: false,
+            max_age: Some(Duration::from_secs(max_age)),
+            now_unix_ms,
+        };
+        let reason = |policy| reason(&cache, &fixture, policy);
+        assert!(reason(aged(60, MADE_MS + 60_000)).is_empty());
+        assert_eq!(
+            reason(aged(60, MADE_MS + 61_000)),
+            ["its result is 61 s old, above --max-age of 60 s"]
+        );
+        // A clock that went back makes nothing old.
+        assert!(reason(aged(60, MADE_MS - 1)).is_empty());
+        let forced = Policy {
+            rerun: true,
+            ..Policy::default()
+        };
+        assert_eq!(reason(forced), ["--rerun"]);
+    }
+
+    #[test]
+    fn what_follows_from_a_stale_bench_cascades_and_services_are_demanded() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        let mut graph = fixture.graph();
+        cache.build(&graph, 0);
+        cache.build(&graph, 1);
+        let plan = cache.plan(
+            &fixture,
+            &mut graph,
+            &["a-*", "c-*", "!c-*/**/c2"],
+            Policy::default(),
+        );
+        let Chain {
+            image,
+            server,
+            bench,
+            process,
+        } = chain(&graph, 2);
+        let needs = |target: String| State::Stale(Reason::Needs { target });
+        assert_eq!(*state(&plan, process), needs(bench_id(&graph, 2).to_string()));
+        assert!(matches!(state(&plan, bench), State::Stale(Reason::NeverBuilt)));
+        assert_eq!(
+            (state(&plan, server), state(&plan, image)),
+            (&State::Demanded, &State::Demanded)
+        );
+        assert!(matches!(state(&plan, chain(&graph, 0).process), State::Fresh(_)));
+        let Some(sweep) = &plan.sweep else {
+            panic!("there are rows")
+        };
+        let first_stale = graph.dag[process].id.to_string();
+        assert_eq!(*state(&plan, sweep.collect), needs(first_stale));
+        assert!(matches!(
+            state(&plan, sweep.summarize),
+            State::Stale(Reason::Needs { .. })
+        ));
+        assert!(!plan.is_fresh());
+        assert_eq!(plan.sweep_inputs(&graph, crate::graph::Kind::Collect), None);
+    }
+
+    #[test]
+    fn a_service_that_nothing_stale_needs_is_idle() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        let mut graph = fixture.graph();
+        for point in 0..3 {
+            cache.build(&graph, point);
+        }
+        let plan = cache.plan(&fixture, &mut graph, &["a-*"], Policy::default());
+        let Chain { image, server, .. } = chain(&graph, 0);
+        assert_eq!(
+            (state(&plan, server), state(&plan, image)),
+            (&State::Idle, &State::Idle)
+        );
+        assert!(plan.sessions.is_empty());
+        // The rows are there, their collection is not.
+        let Some(sweep) = &plan.sweep else {
+            panic!("there are rows")
+        };
+        assert_eq!(*state(&plan, sweep.collect), State::Stale(Reason::NeverBuilt));
+        // Services that nobody measures on are not started either.
+        let plan = cache.plan(
+            &fixture,
+            &mut fixture.graph(),
+            &["server:c-*/**"],
+            Policy::default(),
+        );
+        assert!(plan.is_fresh() && plan.sessions.is_empty() && plan.sweep.is_none());
+    }
+
+    #[test]
+    fn a_trace_of_equal_bytes_stops_the_change() {
+        let (mut cache, fixture) = (Cache::new(), Fixture::new());
+        let graph = fixture.graph();
+        cache.build(&graph, 0);
+        // Measured again with another flag, and by chance byte for byte the same.
+        let edited = Fixture::edited(&[("recipes/engine/recipe.yaml", "--tp", "--tensor-parallel")]);
+        let mut changed = edited.graph();
+        let Chain {
+            server,
+            bench,
+            process,
+            ..
+        } = chain(&changed, 0);
+        let old = graph
+            .bench(chain(&graph, 0).bench)
+            .inputs(graph.server(chain(&graph, 0).server));
+        let inputs = changed.bench(bench).inputs(changed.server(server));
+        assert_eq!(change_lines(&Inputs::diff(&old, &inputs)[0]).len(), 2);
+        let trace = format!("trace of {}", old.key());
+        cache.keep(&bench_id(&changed, 0), inputs, Verdict::Passed, &trace);
+        let plan = cache.plan(&edited, &mut changed, &["a-*/**/c1"], Policy::default());
+        assert!(matches!(state(&plan, process), State::Fresh(_)));
+    }
+}

@@ -456,7 +456,7 @@ fn bench() {
           --temperature <TEMPERATURE>
               [default: 0]
           --ignore-eos
-              Ask for answers of the full length [default]
+              Ask for answers of the full length, as without this
           --no-ignore-eos
               Let answers end where the model ends them
           --no-stream-usage

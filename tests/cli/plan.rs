@@ -211,7 +211,7 @@ fn what_no_pool_can_run_is_told() {
     insta::assert_snapshot!(trimmed(&ran.stderr), @"
     error: 2 points cannot run: pool `sim` has the docker executor, which this version of sweep plans for but cannot run (profiles: default)
      |
-     = help: leave them out with `!PATTERN`, or run on other pools with `--profile NAME`; `sweep plan` lists them
+     = help: leave them out with `!PATTERN`, or run on other pools with `--profile NAME`
     ");
     assert!(!project.path(".cache").exists());
 }

@@ -44,7 +44,7 @@ fn after_a_build() {
     assert_eq!(bench, told(&project, &["log", &format!("bench:{POINT}")]));
     assert!(bench.contains("listening on http://127.0.0.1:"), "{bench}");
     assert!(bench.contains(&format!("==> bench:{POINT} <==\n")), "{bench}");
-    assert!(bench.contains("verdict.verdict: pass\n"), "{bench}");
+    assert!(bench.contains("verdict: passed\n"), "{bench}");
     let server = told(&project, &["log", "server:gamma-fp8-h100-vllm/64_16/tp4/c1"]);
     assert!(server.contains("(simulated h100 x4"), "{server}");
     // What is over is not waited for.
