@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::changed::ChangedArgs;
 use super::failure::Failure;
 use super::print::{json, out};
 use super::report::counted;
@@ -19,6 +20,7 @@ use crate::matrix::Point;
   sweep ls 'dsr1-fp8-*'                 the points of some configs
   sweep ls '**/c64' '!*-trt'            by id, without some
   sweep ls 'dsr1-*' --kind server       the servers that they need
+  sweep ls --changed origin/main..HEAD  what new changelog entries ask for
   sweep ls --format json | jq length")]
 pub(super) struct LsArgs {
     /// Patterns or names of sweeps; everything without any.
@@ -26,6 +28,8 @@ pub(super) struct LsArgs {
     /// Targets of this kind instead of points.
     #[arg(long)]
     pub kind: Option<Kind>,
+    #[command(flatten)]
+    pub changed: ChangedArgs,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -51,7 +55,7 @@ struct Listed<'a> {
 pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
-    let mut selection = workspace.select(&graph, &args.patterns)?;
+    let mut selection = args.changed.select(&workspace, &graph, &args.patterns)?.selection;
     if let Some(kind) = args.kind {
         let points: Vec<usize> = selection.points.iter().copied().collect();
         let (collect, summarize) = graph.add_sweep(&selection.name, &points);
@@ -98,11 +102,18 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
                 .iter()
                 .filter(|n| graph.dag[**n].id.kind == Kind::Server)
                 .count();
-            eprintln!(
-                "{}, {}",
-                counted(listed.len(), "point"),
-                counted(servers, "server")
-            );
+            // The matrix as written; a point that stands in it twice is listed once.
+            let twice = graph
+                .duplicates
+                .iter()
+                .filter(|i| points.binary_search(i).is_ok())
+                .count();
+            let written = counted(listed.len() + twice, "point");
+            let distinct = match twice {
+                0 => String::new(),
+                _ => format!(" ({} distinct)", listed.len()),
+            };
+            eprintln!("{written}{distinct}, {}", counted(servers, "server"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,8 @@
 pub mod bench;
 mod build;
 mod cache;
+mod changed;
+mod check;
 mod clean;
 mod completions;
 pub mod failure;
@@ -11,6 +13,7 @@ pub mod guard;
 mod inferencex;
 pub mod log;
 mod ls;
+mod migrate;
 mod plan;
 mod print;
 pub mod report;
@@ -73,6 +76,8 @@ enum Command {
     Log(log::LogArgs),
     Cache(cache::CacheArgs),
     Clean(clean::CleanArgs),
+    Check(check::CheckArgs),
+    Migrate(migrate::MigrateArgs),
     Schema(schema::SchemaArgs),
     Bench(bench::BenchArgs),
     Sim(sim::SimArgs),
@@ -116,6 +121,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Cache(args) => cache::run(workspace, args),
         Command::Clean(args) => clean::run(workspace, args),
+        Command::Check(args) => check::run(workspace, args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Bench(args) => bench::run(args).map_err(Failure::machinery),
         Command::Sim(args) => sim::run(args)

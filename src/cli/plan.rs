@@ -8,6 +8,7 @@ use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
+use super::changed::{ChangedArgs, Narrowed};
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
@@ -33,6 +34,8 @@ use crate::plan::{Plan, Policy, Session, differing_flags};
 pub(super) struct PlanArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,
+    #[command(flatten)]
+    pub changed: ChangedArgs,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -41,7 +44,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let selection = workspace.select(&graph, &args.patterns)?;
+    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
     let (_, profile) = workspace.profile();
     let plan = Plan::new(
         &workspace.project,
@@ -51,14 +54,24 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         &store,
         Policy::default(),
     )?;
-    print(&graph, &selection, &plan, profile, args.format);
+    print(&graph, &selection, &evals, &plan, profile, args.format);
     refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a plan.
-pub(super) fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
-    let report = Report::of(graph, selection, plan, profile);
+pub(super) fn print(
+    graph: &Graph,
+    selection: &Selection,
+    evals: &[usize],
+    plan: &Plan,
+    profile: &Profile,
+    format: Format,
+) {
+    let report = Report {
+        evals: evals.iter().map(|point| graph.points[*point].id()).collect(),
+        ..Report::of(graph, selection, plan, profile)
+    };
     match format {
         Format::Json => json(&report),
         Format::Text => out(&report.text()),
@@ -83,6 +96,8 @@ pub(super) struct Report {
     estimate: EstimateReport,
     /// Sessions that no pool of the profile can run.
     blocked: Vec<Blocked>,
+    /// Points whose accuracy is to be checked: planned, but not run by this version.
+    evals: Vec<String>,
     /// Points that cannot be planned, and why.
     problems: BTreeMap<String, Vec<String>>,
 }
@@ -172,6 +187,7 @@ impl Report {
             cascades: cascades.len(),
             estimate: estimate(graph, plan, profile),
             blocked: blocked(graph, plan),
+            evals: Vec::new(),
             problems,
         }
     }
@@ -241,6 +257,12 @@ impl Report {
             }
         }
         text.push_str(&self.estimate_text());
+        if let Some(first) = self.evals.first() {
+            text.push_str(&format!(
+                "\nthe accuracy of {} points is to be checked ({first} the first): planned, but this version of sweep cannot run evals\n",
+                self.evals.len()
+            ));
+        }
         for (problem, points) in &self.problems {
             text.push_str(&format!(
                 "\ncannot plan {} ({} the first): {problem}\n",

@@ -112,6 +112,7 @@ fn shown<'a>(
             };
             trace.map(|trace| process_inputs(&graph.points[*point], trace))
         }
+        Spec::Eval { .. } => None,
         Spec::Collect | Spec::Summarize => of_sweep,
     };
     let key = inputs.as_ref().map(Inputs::key);

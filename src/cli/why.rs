@@ -39,6 +39,11 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         Some((_, words)) => (words.clone(), None),
         None => {
             let id = workspace.target(&graph, &args.target)?;
+            if id.kind == Kind::Eval {
+                return Err(Failure::wrong(format!(
+                    "`{id}` is planned, but this version of sweep runs no evals: there is nothing to be stale"
+                )));
+            }
             let words = match id.kind {
                 Kind::Bench | Kind::Process => vec![format!("{}:{}", Kind::Process, id.name)],
                 // What asks for a service may be any point.

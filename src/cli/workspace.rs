@@ -35,6 +35,16 @@ pub(super) struct Workspace {
     profile: String,
 }
 
+/// The project's folder.
+pub(super) fn root(args: &WorkspaceArgs) -> Result<PathBuf, Failure> {
+    let here = args.directory.as_deref().unwrap_or(Path::new("."));
+    let here = here
+        .canonicalize()
+        .or_else(|_| std::path::absolute(here))
+        .map_err(|e| Failure::machinery(format!("find the folder `{}`: {e}", here.display())))?;
+    Ok(Project::find_root(&here)?)
+}
+
 impl Workspace {
     /// Reads the project. Warnings are printed.
     pub(super) fn open(args: &WorkspaceArgs) -> Result<Self, Failure> {
@@ -45,12 +55,7 @@ impl Workspace {
 
     /// The same once more, its warnings having been printed before.
     pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
-        let here = args.directory.as_deref().unwrap_or(Path::new("."));
-        let here = here
-            .canonicalize()
-            .or_else(|_| std::path::absolute(here))
-            .map_err(|e| Failure::machinery(format!("find the folder `{}`: {e}", here.display())))?;
-        let root = Project::find_root(&here)?;
+        let root = root(args)?;
         let project = Project::load(&root)?;
         check_patterns(&project)?;
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();

@@ -11,6 +11,8 @@ use super::source::{Source, SourceError, Span};
 pub enum Severity {
     Error,
     Warning,
+    /// Worth knowing; nothing is wrong.
+    Info,
 }
 
 /// One message: what is wrong, where, and what to do next.
@@ -44,6 +46,13 @@ impl Diagnostic {
     pub fn warning(message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
+            ..Self::error(message)
+        }
+    }
+
+    pub fn info(message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Info,
             ..Self::error(message)
         }
     }
@@ -83,6 +92,7 @@ impl Diagnostic {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
+            Severity::Info => Level::INFO,
         };
         let mut group = level.primary_title(&self.message).elements(self.snippets());
         for help in &self.help {
@@ -160,13 +170,20 @@ impl From<SourceError> for Diagnostic {
     }
 }
 
+/// Messages that one reading keeps.
+const MOST_KEPT: usize = 2000;
+
 /// Everything wrong that one reading found, in order; an error type when it holds errors.
 #[derive(Debug, Default)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
+    /// Adds a message. Of thousands nobody reads, and a hostile file could fill memory with, the first are kept.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        let first_error = || diagnostic.severity == Severity::Error && !self.has_errors();
+        if self.0.len() < MOST_KEPT || first_error() {
+            self.0.push(diagnostic);
+        }
     }
 
     pub fn has_errors(&self) -> bool {

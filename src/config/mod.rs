@@ -1,10 +1,17 @@
 //! What users write: parsing, validation, and messages that name file, line and remedy.
 
+pub mod advice;
 pub mod changelog;
+pub mod concurrency;
 pub mod diagnostic;
+pub mod emit;
 pub mod launcher;
+mod lax;
+pub mod legacy;
+pub mod lists;
 pub mod master;
 pub mod nearest;
+pub mod priority;
 pub mod project;
 pub mod quantity;
 pub mod recipe;

@@ -1,68 +1,145 @@
-//! What a master entry must satisfy beyond its types: concurrencies, divisibility, routers and transfers.
+//! What a master entry must satisfy beyond its types: concurrencies, divisibility, routers, transfers, offload.
 
 use super::diagnostic::Diagnostics;
-use super::master::{Entry, MultiSearch, SingleSearch, Worker};
+use super::legacy::Rewritten;
+use super::master::{
+    AgenticCoding, AgenticSearch, Component, Entry, KvOffloading, MultiNode, MultiSearch, SingleSearch,
+    Worker,
+};
+use super::runners::Runners;
 use super::yaml::{Document, Node};
 
-/// Checks one entry; `node` is its mapping.
-pub fn check_entry(document: &Document, node: &Node, entry: &Entry, diagnostics: &mut Diagnostics) {
+/// Checks one entry; `node` is its mapping, `rewritten` tells the age of its file.
+pub fn check_entry(
+    document: &Document,
+    node: &Node,
+    entry: &Entry,
+    rewritten: &Rewritten,
+    diagnostics: &mut Diagnostics,
+) {
     let mut rules = Rules {
         document,
+        cluster_labels: !rewritten.before_cluster_labels(),
         diagnostics,
     };
     match entry {
         Entry::Single(single) => {
-            rules.flag_is_false(
-                node,
-                "disagg",
-                single.disagg,
-                "a single-node server cannot be disaggregated",
-            );
-            for_each_search(node, &single.scenarios.fixed_seq_len, |i, j, place| {
-                let search = &single.scenarios.fixed_seq_len[i].search_space[j];
+            let fixed = single.scenarios.fixed_seq_len();
+            rules.at_least_one(node, fixed.len() + single.scenarios.agentic_coding().len());
+            rules.flag(node, "multinode", single.multinode, false);
+            rules.flag(node, "disagg", single.disagg, false);
+            rules.component(node, single.router.as_ref());
+            for (place, search) in searches(node, fixed) {
                 rules.single_search(place, search);
-                rules.declared_once(
-                    place,
-                    "router",
-                    single.router.is_some() && search.router.is_some(),
-                );
-            });
-        }
-        Entry::Multi(multi) => {
-            for_each_search(node, &multi.scenarios.fixed_seq_len, |i, j, place| {
-                let search = &multi.scenarios.fixed_seq_len[i].search_space[j];
-                rules.multi_search(place, search);
-                rules.declared_once(place, "router", multi.router.is_some() && search.router.is_some());
-                let twice = multi.kv_p2p_transfer.is_some() && search.kv_p2p_transfer.is_some();
-                rules.declared_once(place, "kv-p2p-transfer", twice);
-                if multi.disagg && multi.kv_p2p_transfer.is_none() && search.kv_p2p_transfer.is_none() {
+                rules.router(place, single.router.as_ref(), search.router.as_ref());
+            }
+            for (place, search) in agentic_searches(node, single.scenarios.agentic_coding()) {
+                rules.agentic_search(place, search, false);
+                rules.router(place, single.router.as_ref(), search.router.as_ref());
+                if search.kv_p2p_transfer.is_some() {
                     rules.wrong(
-                        place,
-                        "disaggregated workers need `kv-p2p-transfer`",
-                        "expected it here or at the top of the config",
+                        place.nearest_at(&["kv-p2p-transfer"]),
+                        "a single-node server has nobody to hand KV caches to",
+                        "only with `multinode: true`",
                     );
                 }
-            });
+            }
+            rules.agentic(node, &single.runner, single.scenarios.agentic_coding());
+        }
+        Entry::Multi(multi) => {
+            let fixed = multi.scenarios.fixed_seq_len();
+            let agentic = multi.scenarios.agentic_coding();
+            rules.at_least_one(node, fixed.len() + agentic.len());
+            rules.component(node, multi.router.as_ref());
+            for (place, search) in searches(node, fixed) {
+                rules.multi_search(place, search);
+                rules.router(place, multi.router.as_ref(), search.router.as_ref());
+                rules.transfer(multi, place, search.kv_p2p_transfer.as_ref());
+            }
+            for (place, search) in agentic_searches(node, agentic) {
+                rules.agentic_search(place, search, true);
+                rules.router(place, multi.router.as_ref(), search.router.as_ref());
+                rules.transfer(multi, place, search.kv_p2p_transfer.as_ref());
+            }
+            rules.agentic(node, &multi.runner, agentic);
         }
     }
 }
 
-fn for_each_search<S>(
+/// Checks what an entry needs of the host's memory against what its runner label has.
+pub fn check_offload(
+    document: &Document,
     node: &Node,
-    items: &[super::master::FixedSeqLen<S>],
-    mut each: impl FnMut(usize, usize, &Node),
+    entry: &Entry,
+    runners: &Runners,
+    diagnostics: &mut Diagnostics,
 ) {
-    for (i, item) in items.iter().enumerate() {
-        for j in 0..item.search_space.len() {
-            let (i_text, j_text) = (i.to_string(), j.to_string());
-            let path = ["scenarios", "fixed-seq-len", &i_text, "search-space", &j_text];
-            each(i, j, node.nearest_at(&path));
+    let Some(hardware) = runners.hardware.get(entry.runner()) else {
+        return;
+    };
+    for (i, scenario) in entry.agentic_coding().iter().enumerate() {
+        let Some(utilization) = scenario.dram_utilization else {
+            continue;
+        };
+        for (j, search) in scenario.search_space.iter().enumerate() {
+            if search.kv_offloading != Some(KvOffloading::Dram) {
+                continue;
+            }
+            if let Err(error) = search.dram_gb(hardware, utilization) {
+                let place = agentic_place(node, i, j);
+                diagnostics.push(
+                    document
+                        .error(
+                            error.to_string(),
+                            place.span,
+                            format!("offloads to the memory of `{}`", entry.runner()),
+                        )
+                        .help("the share of a node's memory follows from its GPUs; choose sizes that divide or fill nodes"),
+                );
+            }
         }
     }
+}
+
+/// Every search-space entry of the fixed-length scenarios with its mapping.
+fn searches<'a, S>(
+    node: &'a Node,
+    items: &'a [super::master::FixedSeqLen<S>],
+) -> impl Iterator<Item = (&'a Node, &'a S)> {
+    items.iter().enumerate().flat_map(move |(i, item)| {
+        item.search_space
+            .iter()
+            .enumerate()
+            .map(move |(j, search)| (search_place(node, "fixed-seq-len", i, j), search))
+    })
+}
+
+fn agentic_searches<'a>(
+    node: &'a Node,
+    items: &'a [AgenticCoding],
+) -> impl Iterator<Item = (&'a Node, &'a AgenticSearch)> {
+    items.iter().enumerate().flat_map(move |(i, item)| {
+        item.search_space
+            .iter()
+            .enumerate()
+            .map(move |(j, search)| (agentic_place(node, i, j), search))
+    })
+}
+
+/// The mapping of one search-space entry of an agentic scenario.
+pub(super) fn agentic_place(node: &Node, scenario: usize, search: usize) -> &Node {
+    search_place(node, "agentic-coding", scenario, search)
+}
+
+fn search_place<'a>(node: &'a Node, kind: &str, scenario: usize, search: usize) -> &'a Node {
+    let (i, j) = (scenario.to_string(), search.to_string());
+    node.nearest_at(&["scenarios", kind, &i, "search-space", &j])
 }
 
 struct Rules<'a> {
     document: &'a Document,
+    /// Whether agentic scenarios must name a fleet: older files could not.
+    cluster_labels: bool,
     diagnostics: &'a mut Diagnostics,
 }
 
@@ -72,12 +149,49 @@ impl Rules<'_> {
             .push(self.document.error(message, place.span, label));
     }
 
-    fn flag_is_false(&mut self, node: &Node, field: &str, value: bool, why: &str) {
-        if value {
+    fn at_least_one(&mut self, node: &Node, scenarios: usize) {
+        if scenarios == 0 {
+            self.wrong(
+                node.nearest_at(&["scenarios"]),
+                "at least one scenario type must be specified",
+                "expected an entry in `fixed-seq-len` or `agentic-coding`",
+            );
+        }
+    }
+
+    fn flag(&mut self, node: &Node, field: &str, value: bool, expected: bool) {
+        if value != expected {
             self.wrong(
                 node.nearest_at(&[field]),
-                why,
-                format!("expected `{field}: false`, or `multinode: true`"),
+                "a single-node server cannot be disaggregated",
+                format!("expected `{field}: {expected}`, or `multinode: true`"),
+            );
+        }
+    }
+
+    fn component(&mut self, place: &Node, component: Option<&Component>) {
+        if component.is_some_and(|c| c.version.starts_with("image:")) {
+            self.wrong(
+                place.nearest_at(&["router", "version"]),
+                "a router's version is an image reference",
+                "expected a release, a package's version, or a source commit",
+            );
+        }
+    }
+
+    fn router(&mut self, place: &Node, above: Option<&Component>, here: Option<&Component>) {
+        self.component(place, here);
+        self.declared_once(place, "router", above.is_some() && here.is_some());
+    }
+
+    fn transfer(&mut self, config: &MultiNode, place: &Node, here: Option<&String>) {
+        let above = config.kv_p2p_transfer.is_some();
+        self.declared_once(place, "kv-p2p-transfer", above && here.is_some());
+        if config.disagg && !above && here.is_none() {
+            self.wrong(
+                place,
+                "disaggregated workers need `kv-p2p-transfer`",
+                "expected it here or at the top of the config",
             );
         }
     }
@@ -93,6 +207,87 @@ impl Rules<'_> {
         }
     }
 
+    /// What holds for an entry with agentic scenarios as a whole.
+    fn agentic(&mut self, node: &Node, runner: &str, scenarios: &[AgenticCoding]) {
+        if self.cluster_labels && !scenarios.is_empty() && !runner.starts_with("cluster:") {
+            self.wrong(
+                node.nearest_at(&["runner"]),
+                "agentic scenarios run on one exact fleet",
+                "expected a label `cluster:<name>`",
+            );
+        }
+        for (i, scenario) in scenarios.iter().enumerate() {
+            let offloads = |search: &AgenticSearch| search.kv_offloading == Some(KvOffloading::Dram);
+            if scenario.dram_utilization.is_none()
+                && let Some(j) = scenario.search_space.iter().position(offloads)
+            {
+                self.wrong(
+                    agentic_place(node, i, j).nearest_at(&["kv-offloading"]),
+                    "`kv-offloading: dram` needs `dram-utilization`",
+                    "expected it beside this `search-space`, more than 0 and at most 1",
+                );
+            }
+        }
+    }
+
+    fn agentic_search(&mut self, place: &Node, search: &AgenticSearch, multinode: bool) {
+        let workers = search.prefill.is_some() && search.decode.is_some();
+        let half = search.prefill.is_some() != search.decode.is_some();
+        if search.tp.is_some() == workers || half {
+            self.wrong(
+                place,
+                "a topology is `tp`, or both `prefill` and `decode`",
+                "expected one of the two",
+            );
+        } else if workers != multinode {
+            self.wrong(
+                place,
+                if workers {
+                    "`prefill` and `decode` are for several nodes"
+                } else {
+                    "`tp` alone is for a single node"
+                },
+                format!("this config has `multinode: {multinode}`"),
+            );
+        }
+        if let (Some(prefill), Some(decode)) = (&search.prefill, &search.decode) {
+            self.workers(place, prefill, decode);
+            for field in ["pp", "dcp-size", "pcp-size"] {
+                if let Some(value) = place.get(field) {
+                    self.wrong(
+                        value,
+                        format!("`{field}` beside `prefill` and `decode`"),
+                        "expected it in the workers",
+                    );
+                }
+            }
+        } else {
+            self.divides(place, search.tp.unwrap_or(1), search.dcp_size.unwrap_or(1));
+            if search.kv_offloading.is_none() {
+                self.wrong(place, "`kv-offloading` is missing", "expected `none` or `dram`");
+            }
+        }
+        match (search.kv_offloading, &search.kv_offload_backend) {
+            (Some(KvOffloading::Dram), None) => self.wrong(
+                place.nearest_at(&["kv-offloading"]),
+                "`kv-offloading: dram` needs `kv-offload-backend`",
+                "expected `kv-offload-backend: { name: … }` beside it",
+            ),
+            (None | Some(KvOffloading::None), Some(_)) => self.wrong(
+                place.nearest_at(&["kv-offload-backend"]),
+                "`kv-offload-backend` without offloading",
+                "only with `kv-offloading: dram`",
+            ),
+            _ => {}
+        }
+        self.concurrencies(
+            place,
+            search.conc_start,
+            search.conc_end,
+            search.conc_list.as_deref(),
+        );
+    }
+
     fn single_search(&mut self, place: &Node, search: &SingleSearch) {
         self.divides(place, search.tp, search.dcp_size);
         self.concurrencies(
@@ -104,11 +299,21 @@ impl Rules<'_> {
     }
 
     fn multi_search(&mut self, place: &Node, search: &MultiSearch) {
-        for (role, worker) in [("prefill", &search.prefill), ("decode", &search.decode)] {
+        self.workers(place, &search.prefill, &search.decode);
+        self.concurrencies(
+            place,
+            search.conc_start,
+            search.conc_end,
+            search.conc_list.as_deref(),
+        );
+    }
+
+    fn workers(&mut self, place: &Node, prefill: &Worker, decode: &Worker) {
+        for (role, worker) in [("prefill", prefill), ("decode", decode)] {
             self.divides(place.nearest_at(&[role]), worker.tp, worker.dcp_size);
             self.settings(place, role, worker);
         }
-        if search.prefill.num_worker == 0 {
+        if prefill.num_worker == 0 {
             let at = place.nearest_at(&["prefill", "num-worker"]);
             self.wrong(
                 at,
@@ -116,19 +321,13 @@ impl Rules<'_> {
                 "expected 1 or more",
             );
         }
-        if search.prefill.hardware.is_some() != search.decode.hardware.is_some() {
+        if prefill.hardware.is_some() != decode.hardware.is_some() {
             self.wrong(
                 place,
                 "`hardware` stands on one role only",
                 "expected it on both `prefill` and `decode`, or neither",
             );
         }
-        self.concurrencies(
-            place,
-            search.conc_start,
-            search.conc_end,
-            search.conc_list.as_deref(),
-        );
     }
 
     fn divides(&mut self, place: &Node, tp: u32, dcp: u32) {
@@ -186,7 +385,7 @@ impl Rules<'_> {
                 }
             }
             (None, Some(list)) => {
-                if let Some(i) = list.iter().position(|c| *c == 0) {
+                for (i, _) in list.iter().enumerate().filter(|(_, conc)| **conc == 0) {
                     let at = place.nearest_at(&["conc-list", &i.to_string()]);
                     self.wrong(at, "a concurrency is 0", "expected 1 or more");
                 }
@@ -242,7 +441,7 @@ scenarios:
         } else {
             Entry::Single(typed::read(&document, root, "k", &mut diagnostics).unwrap())
         };
-        check_entry(&document, root, &entry, &mut diagnostics);
+        check_entry(&document, root, &entry, &Rewritten::default(), &mut diagnostics);
         let lines = diagnostics.0.iter().map(|diagnostic| {
             let place = &diagnostic.places[0];
             let line = source.text.lines().nth(place.span.line as usize - 1).unwrap();

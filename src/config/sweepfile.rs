@@ -22,6 +22,9 @@ pub struct Sweepfile {
     /// The append-only log of what changed.
     #[serde(default)]
     pub changelog: Option<PathBuf>,
+    /// The policy that orders what waits for the same pool, below `priorities`.
+    #[serde(default)]
+    pub ci_priority: Option<PathBuf>,
     /// The folder of recipes: one folder each with a `recipe.yaml`.
     #[serde(default = "default_recipes")]
     pub recipes: PathBuf,

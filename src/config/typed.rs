@@ -3,11 +3,14 @@
 //! One declaration serves three ends: `sweep schema` prints the schema, editors complete from it, and this module
 //! checks a file against it, finding every violation in one go, each with its place.
 
+use std::marker::PhantomData;
+
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::lax;
 use super::source::Span;
 use super::yaml::{Document, Node, Value};
 
@@ -19,23 +22,55 @@ pub fn read<T: JsonSchema + DeserializeOwned>(
     name: &str,
     diagnostics: &mut Diagnostics,
 ) -> Option<T> {
-    let schema = schemars::schema_for!(T);
-    let before = diagnostics.0.len();
-    Checker {
-        document,
-        root: schema.as_value(),
-        diagnostics,
-    }
-    .check(schema.as_value(), node, name);
-    if diagnostics.0.len() > before {
-        return None;
-    }
-    match serde_json::from_value(node.to_json()) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            diagnostics.push(document.error(error.to_string(), node.span, "in here"));
-            None
+    Reader::new().read(document, node, name, diagnostics)
+}
+
+/// Reads many values of one type: its schema is made once.
+pub struct Reader<T> {
+    schema: Schema,
+    of: PhantomData<T>,
+}
+
+impl<T: JsonSchema + DeserializeOwned> Reader<T> {
+    pub fn new() -> Self {
+        Self {
+            schema: schemars::schema_for!(T),
+            of: PhantomData,
         }
+    }
+
+    /// Reads one value, as [`read`] does.
+    pub fn read(
+        &self,
+        document: &Document,
+        node: &Node,
+        name: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<T> {
+        let schema = self.schema.as_value();
+        let mut checker = Checker {
+            document,
+            root: schema,
+            diagnostics,
+            wrong: false,
+        };
+        let checked = checker.check(schema, node, name);
+        if checker.wrong {
+            return None;
+        }
+        match serde_json::from_value(checked) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                diagnostics.push(document.error(error.to_string(), node.span, "in here"));
+                None
+            }
+        }
+    }
+}
+
+impl<T: JsonSchema + DeserializeOwned> Default for Reader<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -62,12 +97,17 @@ struct Checker<'a> {
     document: &'a Document,
     root: &'a Json,
     diagnostics: &'a mut Diagnostics,
+    wrong: bool,
 }
 
 impl<'a> Checker<'a> {
-    fn error(&mut self, message: String, span: Span, label: String) -> &mut Diagnostic {
-        self.diagnostics.push(self.document.error(message, span, label));
-        self.diagnostics.0.last_mut().expect("just pushed")
+    fn error(&mut self, message: String, span: Span, label: String) {
+        self.push(self.document.error(message, span, label));
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.wrong = true;
+        self.diagnostics.push(diagnostic);
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
@@ -81,39 +121,83 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// `name` is how the value is called in messages.
-    fn check(&mut self, schema: &'a Json, node: &Node, name: &str) {
+    /// The value as the type's deserializer takes it. `name` is how it is called in messages: its key, or empty for a
+    /// whole file.
+    fn check(&mut self, schema: &'a Json, node: &Node, name: &str) -> Json {
+        let lax = lax::is_lax(schema);
         let schema = self.resolve(schema);
         if let Some(branches) = schema
             .get("anyOf")
             .or_else(|| schema.get("oneOf"))
             .and_then(Json::as_array)
         {
-            self.check_branches(branches, node, name);
-            return;
+            return self.check_branches(branches, node, name);
         }
         if let Some(choices) = choices(schema) {
             self.check_choice(&choices, node, name);
-            return;
+            return node.to_json();
         }
+        let coerced = if lax {
+            lax::coerce(&expected_types(schema), node)
+        } else {
+            None
+        };
+        let node = coerced.as_ref().unwrap_or(node);
         if !self.check_type(schema, node, name) {
-            return;
+            return Json::Null;
         }
         match &node.value {
-            Value::Map(_) => self.check_mapping(schema, node, name),
-            Value::Seq(items) => self.check_list(schema, items, node, name),
+            Value::Map(_) => return self.check_mapping(schema, node, name),
+            Value::Seq(items) => return self.check_list(schema, items, node, name, lax),
             Value::Str(text) => self.check_text(schema, text, node, name),
             Value::Int(_) | Value::Float(_) => self.check_number(schema, node, name),
             Value::Null | Value::Bool(_) => {}
         }
+        node.to_json()
     }
 
-    fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) {
+    fn check_list(&mut self, schema: &'a Json, items: &[Node], node: &Node, name: &str, lax: bool) -> Json {
+        self.check_count(schema, items.len(), node, name);
+        let places = schema.get("prefixItems").and_then(Json::as_array);
+        let checked = items.iter().enumerate().map(|(i, item)| {
+            let Some(of) = places.and_then(|places| places.get(i)).or(schema.get("items")) else {
+                return item.to_json();
+            };
+            // What the list is lax about are its items.
+            let coerced = if lax {
+                lax::coerce(&expected_types(self.resolve(of)), item)
+            } else {
+                None
+            };
+            self.check(of, coerced.as_ref().unwrap_or(item), name)
+        });
+        checked.collect()
+    }
+
+    fn check_count(&mut self, schema: &Json, count: usize, node: &Node, name: &str) {
+        let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(|n| n as usize);
+        let (least, most) = (bound("minItems"), bound("maxItems"));
+        let expected = match (least, most) {
+            (Some(1), None) if count == 0 => "at least one entry".to_owned(),
+            (Some(least), Some(most)) if least == most && count != least => format!("{least} entries"),
+            (Some(least), _) if count < least => format!("at least {least} entries"),
+            (_, Some(most)) if count > most => format!("at most {most} entries"),
+            _ => return,
+        };
+        let message = match count {
+            0 => format!("`{name}` is empty"),
+            1 => format!("`{name}` has 1 entry"),
+            count => format!("`{name}` has {count} entries"),
+        };
+        self.error(message, node.span, format!("expected {expected}"));
+    }
+
+    fn check_branches(&mut self, branches: &'a [Json], node: &Node, name: &str) -> Json {
         let branches: Vec<_> = branches.iter().map(|b| self.resolve(b)).collect();
         let choices: Option<Vec<_>> = branches.iter().map(|b| choices(b)).collect();
         if let Some(choices) = choices {
             self.check_choice(&choices.concat(), node, name);
-            return;
+            return node.to_json();
         }
         let fits = |b: &&&Json| expected_types(b).iter().any(|t| is_a(node, t));
         // A branch without a type lists its values; the message about it names them.
@@ -122,7 +206,8 @@ impl<'a> Checker<'a> {
             Some(branch) => self.check(branch, node, name),
             None => {
                 let expected: Vec<_> = branches.iter().flat_map(|b| expected_types(b)).collect();
-                self.wrong_type(&expected, node, name);
+                self.wrong_type(&expected, node, name, None);
+                Json::Null
             }
         }
     }
@@ -151,7 +236,9 @@ impl<'a> Checker<'a> {
         } else {
             format!("expected one of {expected}")
         };
-        self.error(message, node.span, label).help.extend(help);
+        let mut diagnostic = self.document.error(message, node.span, label);
+        diagnostic.help.extend(help);
+        self.push(diagnostic);
     }
 
     fn check_type(&mut self, schema: &Json, node: &Node, name: &str) -> bool {
@@ -172,11 +259,12 @@ impl<'a> Checker<'a> {
             );
             return false;
         }
-        self.wrong_type(&expected, node, name);
+        let hint = schema.get("x-hint").and_then(Json::as_str);
+        self.wrong_type(&expected, node, name, hint);
         false
     }
 
-    fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str) {
+    fn wrong_type(&mut self, expected: &[&str], node: &Node, name: &str, hint: Option<&str>) {
         let words: Vec<_> = expected
             .iter()
             .filter(|t| **t != "null")
@@ -191,59 +279,46 @@ impl<'a> Checker<'a> {
         let written = self.document.source.slice(node.span).trim_end();
         let help = (scalar && expected.contains(&"string") && !written.is_empty())
             .then(|| format!("in quotes it is a string: \"{written}\""));
-        self.error(message, node.span, label).help.extend(help);
+        let mut diagnostic = self.document.error(message, node.span, label);
+        diagnostic
+            .help
+            .extend(help.into_iter().chain(hint.map(str::to_owned)));
+        self.push(diagnostic);
     }
 
-    fn check_list(&mut self, schema: &'a Json, items: &[Node], node: &Node, name: &str) {
-        let bound = |key: &str| schema.get(key).and_then(Json::as_u64).map(|n| n as usize);
-        let (least, most) = (bound("minItems"), bound("maxItems"));
-        let expected = match (least, most) {
-            (Some(1), None) if items.is_empty() => Some("at least one entry".to_owned()),
-            (Some(least), Some(most)) if least == most && items.len() != least => {
-                Some(format!("{least} entries"))
-            }
-            (Some(least), _) if items.len() < least => Some(format!("at least {least} entries")),
-            (_, Some(most)) if items.len() > most => Some(format!("at most {most} entries")),
-            _ => None,
-        };
-        if let Some(expected) = expected {
-            let message = match items.len() {
-                0 => format!("`{name}` is empty"),
-                1 => format!("`{name}` has 1 entry"),
-                count => format!("`{name}` has {count} entries"),
-            };
-            self.error(message, node.span, format!("expected {expected}"));
-        }
-        let places = schema.get("prefixItems").and_then(Json::as_array);
-        for (i, item) in items.iter().enumerate() {
-            if let Some(of) = places.and_then(|places| places.get(i)).or(schema.get("items")) {
-                self.check(of, item, name);
-            }
-        }
-    }
-
-    fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) {
+    fn check_mapping(&mut self, schema: &'a Json, node: &Node, name: &str) -> Json {
+        let mut checked = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Json::as_object);
         let others = schema.get("additionalProperties");
         for (key, value) in node.entries() {
             match (properties.and_then(|p| p.get(&key.name)), others) {
-                (Some(property), _) => self.check(property, value, &key.name),
+                (Some(property), _) => {
+                    let value = self.check(property, value, &key.name);
+                    checked.insert(key.name.clone(), value);
+                }
                 (None, Some(Json::Bool(false))) => {
-                    let diagnostic = self
-                        .document
-                        .error(
-                            format!("unknown field `{}` in `{name}`", key.name),
-                            key.span,
-                            "not a field here",
-                        )
-                        .nearest(
+                    let diagnostic = self.document.error(
+                        format!("unknown field `{}` in `{name}`", key.name),
+                        key.span,
+                        "not a field here",
+                    );
+                    let elsewhere = schema.get("x-elsewhere").and_then(|e| e.get(&key.name)?.as_str());
+                    let diagnostic = match elsewhere {
+                        Some(hint) => diagnostic.help(hint),
+                        None => diagnostic.nearest(
                             &key.name,
                             properties.into_iter().flat_map(|p| p.keys()).map(String::as_str),
-                        );
-                    self.diagnostics.push(diagnostic);
+                        ),
+                    };
+                    self.push(diagnostic);
                 }
-                (None, Some(other)) => self.check(other, value, &key.name),
-                (None, None) => {}
+                (None, Some(other)) => {
+                    let value = self.check(other, value, &key.name);
+                    checked.insert(key.name.clone(), value);
+                }
+                (None, None) => {
+                    checked.insert(key.name.clone(), value.to_json());
+                }
             }
         }
         let required = schema.get("required").and_then(Json::as_array);
@@ -256,6 +331,7 @@ impl<'a> Checker<'a> {
                 );
             }
         }
+        Json::Object(checked)
     }
 
     fn check_text(&mut self, schema: &Json, text: &str, node: &Node, name: &str) {
@@ -297,6 +373,12 @@ impl<'a> Checker<'a> {
         };
         let (least, most) = (bound("minimum").or(least), bound("maximum").or(most));
         let expected = match (least, most) {
+            _ if bound("exclusiveMinimum").is_some_and(|least| value <= least) => {
+                format!(
+                    "expected more than {}",
+                    bound("exclusiveMinimum").unwrap_or_default()
+                )
+            }
             (Some(least), _) if value < least => format!("expected at least {least}"),
             (_, Some(most)) if value > most => format!("expected at most {most}"),
             _ => return,

@@ -222,6 +222,32 @@ impl Node {
         }
     }
 
+    /// The value under `key` of a mapping, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match &mut self.value {
+            Value::Map(entries) => entries.iter_mut().find(|(k, _)| k.name == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The value under a path of keys.
+    pub fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// The value under a path of keys, to be changed.
+    pub fn at_mut(&mut self, path: &[&str]) -> Option<&mut Self> {
+        path.iter().try_fold(self, |node, key| node.get_mut(key))
+    }
+
+    /// The items of a list, to be changed.
+    pub fn items_mut(&mut self) -> &mut [Self] {
+        match &mut self.value {
+            Value::Seq(items) => items,
+            _ => &mut [],
+        }
+    }
+
     pub fn items(&self) -> &[Self] {
         match &self.value {
             Value::Seq(items) => items,

@@ -1,6 +1,6 @@
 //! From points and recipes to the DAG of targets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::cache::digest::{Digest, Key};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::matrix::{Point, expand};
+use crate::matrix::{EvalPolicy, Matrix, Point, expand, marked};
 
 /// A target and what it is made of.
 #[derive(Debug, Clone)]
@@ -35,6 +35,10 @@ pub enum Spec {
         server: Arc<Server>,
         bench: Arc<Bench>,
     },
+    /// Marked by InferenceX's choice; nothing runs it yet.
+    Eval {
+        point: usize,
+    },
     Process {
         point: usize,
     },
@@ -45,11 +49,14 @@ pub enum Spec {
 
 /// The whole project's targets under one profile.
 ///
-/// Edges go from what is needed to what needs it: image -> server -> bench -> process -> collect -> summarize.
+/// Edges go from what is needed to what needs it: image -> server -> bench -> process -> collect -> summarize,
+/// and server -> eval.
 #[derive(Debug)]
 pub struct Graph {
     pub dag: DiGraph<Target, ()>,
     pub points: Vec<Point>,
+    /// For each point that the configs write a second time, which one it is.
+    pub duplicates: Vec<usize>,
     pub profile: String,
     /// For each point its bench and process targets, or why there are none.
     pub chains: Vec<Result<Chain, Box<Diagnostic>>>,
@@ -73,11 +80,12 @@ impl Graph {
         profile: (&str, &Profile),
         digest: &mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     ) -> Self {
-        let points = expand(&project.configs);
+        let Matrix { points, duplicates } = expand(&project.configs, &project.runners);
         let mut compiler = Compiler::new(project, profile, digest);
         let mut graph = Self {
             dag: DiGraph::new(),
             points: Vec::new(),
+            duplicates,
             profile: profile.0.to_owned(),
             chains: Vec::with_capacity(points.len()),
             ids: HashMap::new(),
@@ -91,6 +99,7 @@ impl Graph {
             graph.chains.push(chain);
         }
         graph.points = points;
+        graph.add_evals();
         graph
     }
 
@@ -142,6 +151,19 @@ impl Graph {
             server: server_node,
             bench,
             process,
+        }
+    }
+
+    /// Adds a check of accuracy for every point that is marked by default and has a server.
+    fn add_evals(&mut self) {
+        let all: BTreeSet<usize> = (0..self.points.len()).collect();
+        for point in marked(&self.points, &all, EvalPolicy::Default) {
+            if let Ok(chain) = &self.chains[point] {
+                let server = chain.server;
+                let id = TargetId::new(Kind::Eval, self.points[point].id());
+                let eval = self.add(id, Spec::Eval { point });
+                self.dag.add_edge(server, eval, ());
+            }
         }
     }
 

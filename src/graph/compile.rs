@@ -19,6 +19,9 @@ use crate::config::sweepfile::Profile;
 use crate::matrix::{Point, Topology};
 use crate::sim::{self, ConfigError, SimConfig};
 
+/// Why an agentic point has no targets.
+const NO_AGENTIC_CLIENT: &str = "agentic-coding points are read and listed, but this version of sweep has no client that replays agent traces";
+
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
     project: &'a Project,
@@ -139,6 +142,9 @@ impl<'a> Compiler<'a> {
             .map_err(|e| self.no_hardware(point, &e))?;
         let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
+        let Some((isl, osl)) = point.lengths() else {
+            return Err(self.wrong(point, NO_AGENTIC_CLIENT));
+        };
         let templates = self
             .templates
             .entry(index)
@@ -148,7 +154,7 @@ impl<'a> Compiler<'a> {
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
-        let workload = workload(named, point, &expanded);
+        let workload = workload(named, point, (isl, osl), &expanded);
         workload.check().map_err(|e| workload_wrong(named, point, &e))?;
         let limits = &named.recipe.bench.limits;
         let reset = named.recipe.server.reset.as_ref();
@@ -311,7 +317,7 @@ fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> 
     named.error(&["bench", field], message, format!("needed by `{}`", point.id()))
 }
 
-fn workload(named: &NamedRecipe, point: &Point, expanded: &Expanded) -> Workload {
+fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
     let bench = &named.recipe.bench;
     let mut extra_body = bench.body.clone();
     if let Some(body) = named
@@ -336,21 +342,18 @@ fn workload(named: &NamedRecipe, point: &Point, expanded: &Expanded) -> Workload
         range_ratio: bench.range_ratio,
         prompts: expanded.prompts,
         warmup: expanded.warmup,
-        seed: seed(bench.seed, point),
+        seed: seed(bench.seed, point, (isl, osl)),
         ignore_eos: bench.ignore_eos,
         request_timeout_s: bench.request_timeout.0.as_secs().clamp(1, u64::from(u32::MAX)) as u32,
         extra_body,
-        ..Workload::random(&point.model, point.isl, point.osl, point.conc)
+        ..Workload::random(&point.model, isl, osl, point.conc)
     }
 }
 
 /// Each point draws prompts of its own, so that what one leaves in a cache serves no other; the same for every engine
 /// and GPU, so that they are compared on equal prompts.
-fn seed(base: u64, point: &Point) -> u64 {
-    let text = format!(
-        "{base} {} {} {} {}",
-        point.model, point.isl, point.osl, point.conc
-    );
+fn seed(base: u64, point: &Point, (isl, osl): (u32, u32)) -> u64 {
+    let text = format!("{base} {} {isl} {osl} {}", point.model, point.conc);
     let digest = Digest::of(text.as_bytes());
     // 53 bits, so that every JSON reader keeps it.
     u64::from_le_bytes(digest.0[..8].try_into().expect("eight of 32 bytes")) >> 11

@@ -110,6 +110,7 @@ fn color(kind: Kind) -> &'static str {
         Kind::Image => "#dbeafe",
         Kind::Server => "#fde68a",
         Kind::Bench => "#bbf7d0",
+        Kind::Eval => "#cffafe",
         Kind::Process => "#e9d5ff",
         Kind::Collect => "#fecdd3",
         Kind::Summarize => "#e5e7eb",

@@ -1,5 +1,6 @@
 //! Targets, their ids, patterns over them, and the DAG they form.
 
+pub mod advice;
 mod build;
 mod compile;
 pub mod export;

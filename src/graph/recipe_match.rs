@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn recipe_of(fixture: &Fixture, config: &str) -> Result<String, RecipeError> {
-        let points = crate::matrix::expand(&fixture.project.configs);
+        let points = crate::matrix::expand(&fixture.project.configs, &fixture.project.runners).points;
         let point = points.iter().find(|point| point.config.0 == config).unwrap();
         best(&fixture.project.recipes, point).map(|i| fixture.project.recipes[i].name.clone())
     }

@@ -29,6 +29,31 @@ pub struct Selection {
     pub targets: BTreeSet<NodeIndex>,
 }
 
+impl Selection {
+    /// Keeps of the selected measurements and rows those of the points in `keep`, with what they need.
+    pub fn restrict(&mut self, graph: &Graph, keep: &BTreeSet<usize>) {
+        self.broken.retain(|point| keep.contains(point));
+        self.points.clear();
+        self.targets.retain(|node| match graph.dag[*node].spec {
+            Spec::Bench { point, .. } | Spec::Process { point } | Spec::Eval { point } => {
+                keep.contains(&point)
+            }
+            Spec::Image(_) | Spec::Server { .. } | Spec::Collect | Spec::Summarize => false,
+        });
+        close(graph, self);
+    }
+
+    /// Names it after `words`; its own words become the ids of its points, which select them again.
+    pub fn rename(&mut self, words: &[String], graph: &Graph) {
+        self.name = name_of(words);
+        self.words = self
+            .points
+            .iter()
+            .map(|point| graph.points[*point].id())
+            .collect();
+    }
+}
+
 /// Why nothing can be selected.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {

@@ -16,6 +16,8 @@ pub enum Kind {
     Server,
     /// A measurement: a workload against a server, kept as a raw trace.
     Bench,
+    /// A check of accuracy against a server. Planned; this version runs none.
+    Eval,
     /// A trace turned into a result row.
     Process,
     /// The rows of a sweep in one file.
@@ -25,10 +27,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Image,
         Self::Server,
         Self::Bench,
+        Self::Eval,
         Self::Process,
         Self::Collect,
         Self::Summarize,
@@ -39,6 +42,7 @@ impl Kind {
             Self::Image => "image",
             Self::Server => "server",
             Self::Bench => "bench",
+            Self::Eval => "eval",
             Self::Process => "process",
             Self::Collect => "collect",
             Self::Summarize => "summarize",
@@ -61,7 +65,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId {
     pub kind: Kind,
-    /// For `bench` and `process` the point's id; for `server` the id of the first point that it serves; for `image`
+    /// For `bench`, `eval` and `process` the point's id; for `server` the id of the first point that it serves; for `image`
     /// the reference; for `collect` and `summarize` the sweep's name.
     pub name: String,
 }

@@ -8,7 +8,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context, escape_formatter
 use crate::config::master::Worker;
 use crate::config::project::NamedRecipe;
 use crate::config::recipe::template_reason as reason;
-use crate::matrix::{Point, Topology};
+use crate::matrix::{Point, Scenario, Topology};
 
 /// Stands for the port in a resolved command: the port is chosen when the server starts and is part of no key.
 pub const PORT_MARK: &str = "$PORT";
@@ -218,14 +218,23 @@ fn names_of(point: &Point, gpu: &str) -> Value {
         precision => &point.precision,
         framework => &point.framework,
         runner => &point.runner,
-        isl => point.isl,
-        osl => point.osl,
         conc => point.conc,
-        max_model_len => point.max_model_len(),
         spec_decoding => point.spec_decoding.name(),
         gpus => point.topology.gpus(),
         gpu => gpu,
         port => PORT_MARK,
+    };
+    let common = match &point.scenario {
+        Scenario::FixedSeqLen { isl, osl } => context! {
+            isl => isl, osl => osl, max_model_len => point.max_model_len(), ..common
+        },
+        Scenario::AgenticCoding(agentic) => context! {
+            kv_offloading => agentic.kv_offloading.name(),
+            kv_offload_backend => agentic.kv_offload_backend.as_ref().map(|backend| &backend.name),
+            total_cpu_dram_gb => agentic.total_cpu_dram_gb,
+            duration => agentic.duration,
+            ..common
+        },
     };
     match &point.topology {
         Topology::Single(p) => context! {
@@ -269,15 +278,40 @@ pub fn contract(point: &Point, gpu: &str) -> BTreeMap<&'static str, String> {
         ("FRAMEWORK", point.framework.clone()),
         ("PRECISION", point.precision.clone()),
         ("RUNNER_TYPE", point.runner.clone()),
-        ("ISL", point.isl.to_string()),
-        ("OSL", point.osl.to_string()),
-        ("MAX_MODEL_LEN", point.max_model_len().to_string()),
         ("CONC", point.conc.to_string()),
         ("SPEC_DECODING", point.spec_decoding.name().to_owned()),
         ("GPU_COUNT", point.topology.gpus().to_string()),
         ("GPU_KIND", gpu.to_owned()),
-        ("EXP_NAME", format!("{}_{}", point.model_prefix, point.sequence())),
+        ("EXP_NAME", point.exp_name()),
     ]);
+    match &point.scenario {
+        Scenario::FixedSeqLen { isl, osl } => {
+            names.extend([
+                ("ISL", isl.to_string()),
+                ("OSL", osl.to_string()),
+                ("SCENARIO_TYPE", "fixed-seq-len".to_owned()),
+            ]);
+            names.extend(
+                point
+                    .max_model_len()
+                    .map(|length| ("MAX_MODEL_LEN", length.to_string())),
+            );
+        }
+        Scenario::AgenticCoding(agentic) => {
+            names.extend([
+                ("SCENARIO_TYPE", "agentic-coding".to_owned()),
+                ("KV_OFFLOADING", agentic.kv_offloading.name().to_owned()),
+                ("DURATION", agentic.duration.to_string()),
+            ]);
+            let backend = agentic.kv_offload_backend.as_ref();
+            names.extend(backend.map(|backend| ("KV_OFFLOAD_BACKEND", backend.name.clone())));
+            names.extend(
+                agentic
+                    .total_cpu_dram_gb
+                    .map(|gb| ("TOTAL_CPU_DRAM_GB", gb.to_string())),
+            );
+        }
+    }
     match &point.topology {
         Topology::Single(p) => names.extend([
             ("TP", p.tp.to_string()),
@@ -327,7 +361,9 @@ mod tests {
     /// The first point's expansion with another text in the recipe.
     fn expanded(old: &str, new: &str) -> Result<Expanded, TemplateError> {
         let fixture = Fixture::edited(&[(RECIPE, old, new)]);
-        let point = crate::matrix::expand(&fixture.project.configs).remove(2);
+        let point = crate::matrix::expand(&fixture.project.configs, &fixture.project.runners)
+            .points
+            .remove(2);
         let recipe = fixture
             .project
             .recipes

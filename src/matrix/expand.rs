@@ -1,146 +1,271 @@
 //! Search spaces into points.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::point::{ConfigKey, Parallel, Point, Topology};
+use super::point::{AGENTIC_DURATION, Agentic, ConfigKey, Parallel, Point, Scenario, Topology};
 use crate::cache::digest::Digest;
-use crate::config::master::{Entry, MultiNode, MultiSearch, SingleNode, SingleSearch};
+use crate::config::concurrency::concurrencies;
+use crate::config::master::{
+    AgenticCoding, AgenticSearch, Component, Entry, KvOffloading, MultiNode, SingleNode, SpecDecoding,
+};
 use crate::config::project::Config;
+use crate::config::runners::Runners;
 
-/// Every point of the configs, in the order of files, scenarios, search spaces and concurrencies.
+/// The points of all configs.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    /// In the order of files, scenarios, search spaces and concurrencies, each once.
+    pub points: Vec<Point>,
+    /// For each point that the configs write a second time, which one it is.
+    pub duplicates: Vec<usize>,
+}
+
+/// Every point of the configs.
 ///
 /// Points that are equal in all but their place collapse to one. Points whose ids are equal although they differ,
 /// as multi-node deployments that differ only in their settings, get a mark: the first hex digits of what they are.
-pub fn expand(configs: &[Config]) -> Vec<Point> {
+pub fn expand(configs: &[Config], runners: &Runners) -> Matrix {
     let mut points = Vec::new();
     for config in configs {
         match &config.entry {
-            Entry::Single(single) => expand_single(&config.key, single, &mut points),
-            Entry::Multi(multi) => expand_multi(&config.key, multi, &mut points),
+            Entry::Single(single) => expand_single(&config.key, single, runners, &mut points),
+            Entry::Multi(multi) => expand_multi(&config.key, multi, runners, &mut points),
         }
     }
     tell_apart(points)
 }
 
-/// A ladder that doubles from `start` and ends with `end`: 4..100 gives 4, 8, 16, 32, 64, 100.
-pub fn ladder(start: u32, end: u32) -> Vec<u32> {
-    let mut steps = Vec::new();
-    let mut conc = start.max(1);
-    while conc < end {
-        steps.push(conc);
-        conc = conc.saturating_mul(2);
+/// A point of the config without what its search space says.
+fn single_base(key: &str, config: &SingleNode) -> Point {
+    Point {
+        config: ConfigKey(key.to_owned()),
+        image: config.image.clone(),
+        model: config.model.clone(),
+        model_prefix: config.model_prefix.clone(),
+        precision: config.precision.clone(),
+        framework: config.framework.clone(),
+        runner: config.runner.clone(),
+        scenario: Scenario::FixedSeqLen { isl: 0, osl: 0 },
+        topology: Topology::Single(Parallel::ONE),
+        spec_decoding: SpecDecoding::None,
+        conc: 0,
+        router: config.router.clone(),
+        kv_p2p_transfer: None,
+        mark: String::new(),
     }
-    steps.push(end);
-    steps
 }
 
-fn concurrencies(start: Option<u32>, end: Option<u32>, list: Option<&[u32]>) -> Vec<u32> {
-    match (list.filter(|list| !list.is_empty()), start.zip(end)) {
-        (Some(list), _) => list.to_vec(),
-        (None, Some((start, end))) => ladder(start, end),
-        (None, None) => Vec::new(),
+fn multi_base(key: &str, config: &MultiNode) -> Point {
+    Point {
+        config: ConfigKey(key.to_owned()),
+        image: config.image.clone(),
+        model: config.model.clone(),
+        model_prefix: config.model_prefix.clone(),
+        precision: config.precision.clone(),
+        framework: config.framework.clone(),
+        runner: config.runner.clone(),
+        scenario: Scenario::FixedSeqLen { isl: 0, osl: 0 },
+        topology: Topology::Single(Parallel::ONE),
+        spec_decoding: SpecDecoding::None,
+        conc: 0,
+        router: config.router.clone(),
+        kv_p2p_transfer: config.kv_p2p_transfer.clone(),
+        mark: String::new(),
     }
 }
 
-fn expand_single(key: &str, config: &SingleNode, points: &mut Vec<Point>) {
-    for scenario in &config.scenarios.fixed_seq_len {
-        for search in &scenario.search_space {
-            let SingleSearch {
-                tp,
-                pp,
-                dcp_size,
-                pcp_size,
-                ..
-            } = *search;
-            let ep = search.ep.unwrap_or(1);
-            let dp_attn = search.dp_attn.unwrap_or(false);
-            for conc in concurrencies(search.conc_start, search.conc_end, search.conc_list.as_deref()) {
-                points.push(Point {
-                    config: ConfigKey(key.to_owned()),
-                    image: config.image.clone(),
-                    model: config.model.clone(),
-                    model_prefix: config.model_prefix.clone(),
-                    precision: config.precision.clone(),
-                    framework: config.framework.clone(),
-                    runner: config.runner.clone(),
-                    isl: scenario.isl,
-                    osl: scenario.osl,
-                    topology: Topology::Single(Parallel {
-                        tp,
-                        pp,
-                        dcp_size,
-                        pcp_size,
-                        ep,
-                        dp_attn,
-                    }),
-                    spec_decoding: search.spec_decoding,
-                    conc,
-                    router: search.router.clone().or_else(|| config.router.clone()),
-                    kv_p2p_transfer: None,
-                    mark: String::new(),
-                });
-            }
+/// What the search space puts into a point; absent values are those of the config.
+struct Found<'a> {
+    topology: Topology,
+    spec_decoding: SpecDecoding,
+    router: &'a Option<Component>,
+    kv_p2p_transfer: &'a Option<String>,
+}
+
+impl Found<'_> {
+    fn points(self, base: &Point, scenario: &Scenario, concs: Vec<u32>, points: &mut Vec<Point>) {
+        for conc in concs {
+            points.push(Point {
+                scenario: scenario.clone(),
+                topology: self.topology.clone(),
+                spec_decoding: self.spec_decoding,
+                conc,
+                router: self.router.clone().or_else(|| base.router.clone()),
+                kv_p2p_transfer: self
+                    .kv_p2p_transfer
+                    .clone()
+                    .or_else(|| base.kv_p2p_transfer.clone()),
+                ..base.clone()
+            });
         }
     }
 }
 
-fn expand_multi(key: &str, config: &MultiNode, points: &mut Vec<Point>) {
-    for scenario in &config.scenarios.fixed_seq_len {
-        for search in &scenario.search_space {
-            let MultiSearch { prefill, decode, .. } = search;
-            for conc in concurrencies(search.conc_start, search.conc_end, search.conc_list.as_deref()) {
-                points.push(Point {
-                    config: ConfigKey(key.to_owned()),
-                    image: config.image.clone(),
-                    model: config.model.clone(),
-                    model_prefix: config.model_prefix.clone(),
-                    precision: config.precision.clone(),
-                    framework: config.framework.clone(),
-                    runner: config.runner.clone(),
-                    isl: scenario.isl,
-                    osl: scenario.osl,
-                    topology: Topology::Multi {
-                        disagg: config.disagg,
-                        prefill: prefill.clone(),
-                        decode: decode.clone(),
-                    },
-                    spec_decoding: search.spec_decoding,
-                    conc,
-                    router: search.router.clone().or_else(|| config.router.clone()),
-                    kv_p2p_transfer: search
-                        .kv_p2p_transfer
-                        .clone()
-                        .or_else(|| config.kv_p2p_transfer.clone()),
-                    mark: String::new(),
-                });
-            }
+fn expand_single(key: &str, config: &SingleNode, runners: &Runners, points: &mut Vec<Point>) {
+    let base = single_base(key, config);
+    for item in config.scenarios.fixed_seq_len() {
+        let scenario = Scenario::FixedSeqLen {
+            isl: item.isl,
+            osl: item.osl,
+        };
+        for search in &item.search_space {
+            let found = Found {
+                topology: Topology::Single(Parallel {
+                    tp: search.tp,
+                    pp: search.pp,
+                    dcp_size: search.dcp_size,
+                    pcp_size: search.pcp_size,
+                    ep: search.ep.unwrap_or(1),
+                    dp_attn: search.dp_attn.unwrap_or(false),
+                }),
+                spec_decoding: search.spec_decoding,
+                router: &search.router,
+                kv_p2p_transfer: &None,
+            };
+            let concs = concurrencies(search.conc_start, search.conc_end, search.conc_list.as_deref());
+            found.points(&base, &scenario, concs, points);
+        }
+    }
+    expand_agentic(&base, config.scenarios.agentic_coding(), false, runners, points);
+}
+
+fn expand_multi(key: &str, config: &MultiNode, runners: &Runners, points: &mut Vec<Point>) {
+    let base = multi_base(key, config);
+    for item in config.scenarios.fixed_seq_len() {
+        let scenario = Scenario::FixedSeqLen {
+            isl: item.isl,
+            osl: item.osl,
+        };
+        for search in &item.search_space {
+            let found = Found {
+                topology: Topology::Multi {
+                    disagg: config.disagg,
+                    prefill: search.prefill.clone(),
+                    decode: search.decode.clone(),
+                },
+                spec_decoding: search.spec_decoding,
+                router: &search.router,
+                kv_p2p_transfer: &search.kv_p2p_transfer,
+            };
+            let concs = concurrencies(search.conc_start, search.conc_end, search.conc_list.as_deref());
+            found.points(&base, &scenario, concs, points);
+        }
+    }
+    let agentic = config.scenarios.agentic_coding();
+    expand_agentic(&base, agentic, config.disagg, runners, points);
+}
+
+fn expand_agentic(
+    base: &Point,
+    scenarios: &[AgenticCoding],
+    disagg: bool,
+    runners: &Runners,
+    points: &mut Vec<Point>,
+) {
+    for item in scenarios {
+        for search in &item.search_space {
+            let scenario = Scenario::AgenticCoding(agentic(item, search, &base.runner, runners));
+            let found = Found {
+                topology: agentic_topology(search, disagg),
+                spec_decoding: search.spec_decoding,
+                router: &search.router,
+                kv_p2p_transfer: &search.kv_p2p_transfer,
+            };
+            let concs = concurrencies(search.conc_start, search.conc_end, search.conc_list.as_deref());
+            found.points(base, &scenario, concs, points);
         }
     }
 }
 
-fn tell_apart(points: Vec<Point>) -> Vec<Point> {
+fn agentic(item: &AgenticCoding, search: &AgenticSearch, runner: &str, runners: &Runners) -> Agentic {
+    let kv_offloading = search.kv_offloading.unwrap_or_default();
+    let share = || {
+        let hardware = runners.hardware.get(runner)?;
+        search.dram_gb(hardware, item.dram_utilization?).ok()
+    };
+    Agentic {
+        kv_offloading,
+        kv_offload_backend: search.kv_offload_backend.clone(),
+        total_cpu_dram_gb: match kv_offloading {
+            KvOffloading::None => Some(0),
+            KvOffloading::Dram => share(),
+        },
+        duration: AGENTIC_DURATION,
+    }
+}
+
+fn agentic_topology(search: &AgenticSearch, disagg: bool) -> Topology {
+    match (&search.prefill, &search.decode) {
+        (Some(prefill), Some(decode)) => Topology::Multi {
+            disagg,
+            prefill: prefill.clone(),
+            decode: decode.clone(),
+        },
+        _ => Topology::Single(Parallel {
+            tp: search.tp.unwrap_or(1),
+            pp: search.pp.unwrap_or(1),
+            dcp_size: search.dcp_size.unwrap_or(1),
+            pcp_size: search.pcp_size.unwrap_or(1),
+            ep: search.ep.unwrap_or(1),
+            dp_attn: search.dp_attn.unwrap_or(false),
+        }),
+    }
+}
+
+fn tell_apart(points: Vec<Point>) -> Matrix {
     let mut by_id = HashMap::<String, Vec<usize>>::new();
-    let mut kept: Vec<Point> = Vec::with_capacity(points.len());
+    let mut matrix = Matrix {
+        points: Vec::with_capacity(points.len()),
+        duplicates: Vec::new(),
+    };
+    let kept = &mut matrix.points;
+    // Filled for ids that occur twice only: those are few.
+    let mut by_curve = HashMap::<(String, Digest), usize>::new();
     for point in points {
-        let same_id = by_id.entry(point.id()).or_default();
-        if !same_id.iter().any(|i| kept[*i] == point) {
-            same_id.push(kept.len());
-            kept.push(point);
+        let id = point.id();
+        let same_id = by_id.entry(id.clone()).or_default();
+        if let [first, ..] = same_id[..] {
+            if same_id.len() == 1 {
+                by_curve.insert((id.clone(), curve_of(&kept[first])), first);
+            }
+            let curve = (id, curve_of(&point));
+            if let Some(twin) = by_curve.get(&curve) {
+                matrix.duplicates.push(*twin);
+                continue;
+            }
+            by_curve.insert(curve, kept.len());
+        }
+        same_id.push(kept.len());
+        kept.push(point);
+    }
+    for same_id in by_id.into_values().filter(|same_id| same_id.len() > 1) {
+        let curves: Vec<String> = same_id.iter().map(|i| curve_of(&kept[*i]).to_string()).collect();
+        let digits = marks_length(&curves);
+        for (i, curve) in same_id.iter().zip(&curves) {
+            kept[*i].mark = curve[..digits].to_owned();
         }
     }
-    for same_id in by_id.values().filter(|same_id| same_id.len() > 1) {
-        for i in same_id {
-            kept[*i].mark = mark_of(&kept[*i]);
-        }
-    }
-    kept
+    matrix
 }
 
-fn mark_of(point: &Point) -> String {
-    // Of the deployment alone: the points of a curve carry one mark, and an image bump does not rename them.
+/// What tells the points of one id apart: the deployment alone, so that an image bump renames nothing.
+fn curve_of(point: &Point) -> Digest {
     let deployment = (&point.topology, &point.router, &point.kv_p2p_transfer);
-    let text = serde_json::to_vec(&deployment).expect("a deployment is plain data");
-    Digest::of(&text).to_string()[..6].to_owned()
+    let text = match point.agentic() {
+        None => serde_json::to_vec(&deployment),
+        Some(agentic) => serde_json::to_vec(&(deployment, agentic)),
+    };
+    Digest::of(&text.expect("a deployment is plain data"))
+}
+
+/// How many digits tell the marks apart: six, short enough to type, unless two happen to agree in these.
+fn marks_length(curves: &[String]) -> usize {
+    let longest = curves.iter().map(String::len).min().unwrap_or_default();
+    let distinct = |digits: &usize| {
+        let heads: HashSet<&str> = curves.iter().map(|curve| &curve[..*digits]).collect();
+        heads.len() == curves.len()
+    };
+    (6..longest).find(distinct).unwrap_or(longest)
 }
 
 #[cfg(test)]
@@ -170,11 +295,21 @@ mod tests {
                 text: String::new(),
             }),
             span: Span::default(),
+            master: 0,
+            at: 0,
         }
     }
 
+    fn points_of(configs: &[Config]) -> Vec<Point> {
+        let runners = Runners {
+            labels: std::collections::BTreeMap::new(),
+            hardware: std::collections::BTreeMap::new(),
+        };
+        expand(configs, &runners).points
+    }
+
     fn ids(configs: &[Config]) -> Vec<String> {
-        expand(configs).iter().map(Point::id).collect()
+        points_of(configs).iter().map(Point::id).collect()
     }
 
     #[test]
@@ -229,7 +364,7 @@ mod tests {
     fn a_router_of_the_config_holds_for_all_its_points() {
         let router = json!({ "name": "r", "version": "1" });
         let search = json!([{ "tp": 1, "conc-list": [1], "router": router }, { "tp": 2, "conc-list": [1] }]);
-        let points = expand(&[config("k", false, &search)]);
+        let points = points_of(&[config("k", false, &search)]);
         assert_eq!(points[0].router.as_ref().unwrap().name, "r");
         assert_eq!(points[1].router, None);
     }
@@ -252,20 +387,9 @@ mod tests {
     }
 
     #[test]
-    fn a_ladder_doubles_and_ends_with_its_end() {
-        assert_eq!(ladder(4, 100), [4, 8, 16, 32, 64, 100]);
-        assert_eq!(ladder(4, 4), [4]);
-        assert_eq!(ladder(1, 8), [1, 2, 4, 8]);
-    }
-
-    proptest! {
-        #[test]
-        fn a_ladder_is_short_rising_and_keeps_its_ends(start in 1u32.., more in 0u32..) {
-            let end = start.saturating_add(more);
-            let steps = ladder(start, end);
-            prop_assert!(steps.len() <= 33);
-            prop_assert_eq!((steps[0], steps[steps.len() - 1]), (start, end));
-            prop_assert!(steps.windows(2).all(|w| w[0] < w[1]));
-        }
+    fn marks_are_as_long_as_they_must_be() {
+        let curves = |texts: [&str; 2]| texts.map(str::to_owned);
+        assert_eq!(marks_length(&curves(["aaaaaaaaaa", "bbbbbbbbbb"])), 6);
+        assert_eq!(marks_length(&curves(["aaaaaaab11", "aaaaaaac11"])), 8);
     }
 }

@@ -1,7 +1,12 @@
 //! Search spaces expanded into points.
 
+mod changed;
+mod evals;
 mod expand;
 mod point;
 
-pub use expand::{expand, ladder};
-pub use point::{ConfigKey, Parallel, Point, Topology};
+pub use crate::config::concurrency::ladder;
+pub use changed::{Changed, changed, lowest};
+pub use evals::{EvalPolicy, marked};
+pub use expand::{Matrix, expand};
+pub use point::{AGENTIC_DURATION, Agentic, ConfigKey, Parallel, Point, Scenario, Topology};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::master::{Component, SpecDecoding, Worker};
+use crate::config::master::{Component, KvOffloading, OffloadBackend, SpecDecoding, Worker, gpus};
 
 /// The name of a master-config entry, as `dsr1-fp8-h200-sglang`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,10 +28,8 @@ pub struct Point {
     pub framework: String,
     /// The runner label.
     pub runner: String,
-    /// Input length in tokens.
-    pub isl: u32,
-    /// Output length in tokens.
-    pub osl: u32,
+    #[serde(flatten)]
+    pub scenario: Scenario,
     pub topology: Topology,
     pub spec_decoding: SpecDecoding,
     /// Requests in flight at a time.
@@ -44,6 +42,31 @@ pub struct Point {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mark: String,
 }
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scenario", rename_all = "kebab-case")]
+pub enum Scenario {
+    /// Requests of nominal lengths, in tokens.
+    FixedSeqLen { isl: u32, osl: u32 },
+    /// Traces of coding agents, replayed.
+    AgenticCoding(Agentic),
+}
+
+/// What an agentic scenario says beside the topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agentic {
+    pub kv_offloading: KvOffloading,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_offload_backend: Option<OffloadBackend>,
+    /// Memory of a host for KV caches, in GB; 0 without offload. Absent where the label's hardware is not known.
+    pub total_cpu_dram_gb: Option<u64>,
+    /// How long traces are replayed, in s.
+    pub duration: u32,
+}
+
+/// How long agentic traces are replayed, in s: InferenceX's length.
+pub const AGENTIC_DURATION: u32 = 3600;
 
 /// How a deployment is spread over GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +92,19 @@ pub struct Parallel {
 }
 
 impl Parallel {
-    /// GPUs: TP x PP x PCP, at most `u32::MAX`. EP and DCP divide these, they add none.
+    /// One GPU.
+    pub const ONE: Self = Self {
+        tp: 1,
+        pp: 1,
+        dcp_size: 1,
+        pcp_size: 1,
+        ep: 1,
+        dp_attn: false,
+    };
+
+    /// GPUs: TP x PP x PCP. EP and DCP divide these, they add none.
     pub fn gpus(&self) -> u32 {
-        self.tp.saturating_mul(self.pp).saturating_mul(self.pcp_size)
+        gpus(self.tp, self.pp, self.pcp_size)
     }
 }
 
@@ -81,26 +114,87 @@ impl Topology {
         match self {
             Self::Single(parallel) => parallel.gpus(),
             Self::Multi { prefill, decode, .. } => {
-                let role = |worker: &Worker| worker.gpus().saturating_mul(worker.num_worker);
-                role(prefill).saturating_add(role(decode))
+                let of = |worker: &Worker| worker.gpus().saturating_mul(worker.num_worker);
+                of(prefill).saturating_add(of(decode))
             }
         }
     }
 }
 
 impl Point {
-    /// The sequence's label: `1k1k`, `8k1k`, else `<isl>_<osl>`, as InferenceX names them.
-    pub fn sequence(&self) -> String {
-        match (self.isl, self.osl) {
-            (1024, 1024) => "1k1k".to_owned(),
-            (8192, 1024) => "8k1k".to_owned(),
-            (isl, osl) => format!("{isl}_{osl}"),
+    /// Nominal input and output length in tokens, where all requests have the same.
+    pub fn lengths(&self) -> Option<(u32, u32)> {
+        match self.scenario {
+            Scenario::FixedSeqLen { isl, osl } => Some((isl, osl)),
+            Scenario::AgenticCoding(_) => None,
         }
     }
 
-    /// The longest sequence a request can reach, with InferenceX's allowance of 256 tokens.
-    pub fn max_model_len(&self) -> u32 {
-        self.isl.saturating_add(self.osl).saturating_add(256)
+    /// What an agentic scenario adds.
+    pub fn agentic(&self) -> Option<&Agentic> {
+        match &self.scenario {
+            Scenario::AgenticCoding(agentic) => Some(agentic),
+            Scenario::FixedSeqLen { .. } => None,
+        }
+    }
+
+    /// The scenario's label: `1k1k`, `8k1k`, else `<isl>_<osl>`, as InferenceX names them; or `agentic`.
+    pub fn sequence(&self) -> String {
+        match self.lengths() {
+            None => "agentic".to_owned(),
+            Some((1024, 1024)) => "1k1k".to_owned(),
+            Some((8192, 1024)) => "8k1k".to_owned(),
+            Some((isl, osl)) => format!("{isl}_{osl}"),
+        }
+    }
+
+    /// The longest sequence a request can reach, with InferenceX's allowance of 256 tokens. None where the traces
+    /// decide.
+    pub fn max_model_len(&self) -> Option<u32> {
+        let (isl, osl) = self.lengths()?;
+        Some(isl.saturating_add(osl).saturating_add(256))
+    }
+
+    /// The experiment's name in InferenceX's files; not unique.
+    pub fn exp_name(&self) -> String {
+        let Some(agentic) = self.agentic() else {
+            return format!("{}_{}", self.model_prefix, self.sequence());
+        };
+        let backend = agentic
+            .kv_offload_backend
+            .as_ref()
+            .map(|b| b.name.as_str())
+            .unwrap_or_default();
+        match &self.topology {
+            Topology::Single(p) => {
+                let offload = match agentic.kv_offloading {
+                    KvOffloading::None => "kvnone".to_owned(),
+                    KvOffloading::Dram => format!("kvdram-{backend}"),
+                };
+                let name = format!("{}_tp{}_conc{}_{offload}", self.model_prefix, p.tp, self.conc);
+                match self.spec_decoding {
+                    SpecDecoding::None => name,
+                    spec => format!("{name}_spec-{}", spec.name()),
+                }
+            }
+            Topology::Multi { prefill, decode, .. } => {
+                let role = |worker: &Worker| {
+                    let ep = if worker.ep == 1 {
+                        String::new()
+                    } else {
+                        format!("ep{}", worker.ep)
+                    };
+                    let dpa = if worker.dp_attn { "dpa" } else { "" };
+                    format!("{}x{}{ep}{dpa}", worker.num_worker, worker.tp)
+                };
+                let (prefix, conc) = (&self.model_prefix, self.conc);
+                let name = format!("{prefix}_p{}_d{}_conc{conc}", role(prefill), role(decode));
+                match agentic.kv_offloading {
+                    KvOffloading::None => name,
+                    KvOffloading::Dram => format!("{name}_kvdram-{backend}"),
+                }
+            }
+        }
     }
 
     /// Config, sequence and topology: what the concurrencies of one curve share.
@@ -133,11 +227,30 @@ impl Point {
             SpecDecoding::Mtp => label.push_str("-mtp"),
             SpecDecoding::DraftModel => label.push_str("-draft"),
         }
+        if let Some(agentic) = self.agentic()
+            && agentic.kv_offloading != KvOffloading::None
+        {
+            label.push_str("-kv");
+            label.push_str(agentic.kv_offloading.name());
+            if let Some(backend) = &agentic.kv_offload_backend {
+                label.push('-');
+                label.extend(backend.name.chars().map(in_id));
+            }
+        }
         if !self.mark.is_empty() {
             label.push('@');
             label.push_str(&self.mark);
         }
         label
+    }
+}
+
+/// A character of a name as ids spell it: none that patterns use.
+fn in_id(c: char) -> char {
+    if c.is_ascii_alphanumeric() || "._-".contains(c) {
+        c
+    } else {
+        '_'
     }
 }
 
@@ -167,8 +280,7 @@ mod tests {
             precision: "fp8".to_owned(),
             framework: "sglang".to_owned(),
             runner: "h200".to_owned(),
-            isl: 8192,
-            osl: 1024,
+            scenario: Scenario::FixedSeqLen { isl: 8192, osl: 1024 },
             topology,
             spec_decoding,
             conc: 64,
@@ -224,5 +336,39 @@ mod tests {
             point(together, SpecDecoding::None).topology_label(),
             "a2xtp4-ep4-dpa"
         );
+    }
+
+    #[test]
+    fn agentic_ids_spell_the_offload() {
+        let parallel = Parallel {
+            tp: 8,
+            pp: 1,
+            dcp_size: 1,
+            pcp_size: 1,
+            ep: 1,
+            dp_attn: false,
+        };
+        let agentic = |kv_offloading, backend: Option<&str>| Point {
+            scenario: Scenario::AgenticCoding(Agentic {
+                kv_offloading,
+                kv_offload_backend: backend.map(|name| OffloadBackend {
+                    name: name.to_owned(),
+                    version: None,
+                }),
+                total_cpu_dram_gb: Some(0),
+                duration: AGENTIC_DURATION,
+            }),
+            conc: 16,
+            ..point(Topology::Single(parallel), SpecDecoding::None)
+        };
+        assert_eq!(
+            agentic(KvOffloading::Dram, Some("hicache")).id(),
+            "dsr1-fp8-h200-sglang/agentic/tp8-kvdram-hicache/c16"
+        );
+        assert_eq!(
+            agentic(KvOffloading::None, None).id(),
+            "dsr1-fp8-h200-sglang/agentic/tp8/c16"
+        );
+        assert_eq!(agentic(KvOffloading::None, None).max_model_len(), None);
     }
 }

@@ -10,10 +10,12 @@ use super::reason::Reason;
 use super::session::{Session, sessions};
 use super::state::{Judge, Policy, State};
 use crate::cache::{FsError, Inputs, Store};
+use crate::config::priority::{CiPriority, Facts};
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
 use crate::graph::pattern::Pattern;
 use crate::graph::{Graph, Kind, Selection};
+use crate::matrix::{Point, Topology};
 
 /// What a build of the selection would do.
 #[derive(Debug)]
@@ -78,13 +80,15 @@ impl Plan {
         }
         let priorities = priorities(project);
         let estimates = Estimates::new(store.records());
-        let sessions = sessions(project, profile, graph, selection, &states, &estimates, |id| {
-            priorities
-                .iter()
-                .filter(|(p, _)| p.matches_name(id))
-                .map(|(_, n)| *n)
-                .max()
-                .unwrap_or_default()
+        let sessions = sessions(project, profile, graph, selection, &states, &estimates, |point| {
+            let id = point.id();
+            let matching = priorities.iter().filter(|(pattern, _)| pattern.matches_name(&id));
+            let number = matching.map(|(_, number)| *number).max().unwrap_or_default();
+            let score = project
+                .ci_priority
+                .as_ref()
+                .map_or(0.0, |policy| score(policy, point));
+            rank(number, score)
         });
         Ok(Self {
             states,
@@ -120,6 +124,25 @@ impl Plan {
             _ => None,
         }
     }
+}
+
+/// A policy's score of a point.
+fn score(policy: &CiPriority, point: &Point) -> f64 {
+    policy.score(&Facts {
+        multi_node: matches!(point.topology, Topology::Multi { .. }),
+        agentic: point.agentic().is_some(),
+        precision: &point.precision,
+        spec_decoding: point.spec_decoding.name(),
+        framework: &point.framework,
+        model_prefix: &point.model_prefix,
+    })
+}
+
+/// The Sweepfile's number first; among equal ones the policy's score, to a thousandth.
+fn rank(number: i32, score: f64) -> i32 {
+    const STEP: i32 = 100_000;
+    let thousandths = (score * 1000.0).round().clamp(0.0, f64::from(STEP - 1)) as i32;
+    number.saturating_mul(STEP).saturating_add(thousandths)
 }
 
 /// The Sweepfile's priorities; [`check_patterns`](crate::graph::check_patterns) has seen their patterns.

@@ -11,6 +11,7 @@ use crate::config::project::Project;
 use crate::config::sweepfile::{Executor, Pool, Profile, Share};
 use crate::graph::spec::{Image, Server};
 use crate::graph::{Graph, Selection};
+use crate::matrix::Point;
 
 /// One server and the stale benches that run on it, one after another.
 #[derive(Debug, Clone)]
@@ -62,7 +63,7 @@ pub(super) fn sessions(
     selection: &Selection,
     states: &BTreeMap<NodeIndex, State>,
     estimates: &Estimates<'_>,
-    priority: impl Fn(&str) -> i32,
+    priority: impl Fn(&Point) -> i32,
 ) -> Vec<Session> {
     let mut by_server = Vec::<(NodeIndex, Vec<usize>)>::new();
     let mut position = BTreeMap::<NodeIndex, usize>::new();
@@ -97,7 +98,11 @@ pub(super) fn sessions(
         Session {
             server: node,
             image,
-            priority: ids.iter().map(|id| priority(id)).max().unwrap_or_default(),
+            priority: points
+                .iter()
+                .map(|p| priority(&graph.points[*p]))
+                .max()
+                .unwrap_or_default(),
             estimate: Estimate {
                 start: ids.iter().find_map(|id| estimates.server_start(id, simulated)),
                 benches: ids.iter().map(|id| estimates.bench(id, simulated)).collect(),

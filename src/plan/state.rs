@@ -81,7 +81,11 @@ impl Judge<'_> {
                     let demanded = self.is_demanded(*node, &states);
                     states.insert(*node, if demanded { State::Demanded } else { State::Idle });
                 }
-                Spec::Bench { .. } | Spec::Process { .. } | Spec::Collect | Spec::Summarize => {}
+                Spec::Bench { .. }
+                | Spec::Eval { .. }
+                | Spec::Process { .. }
+                | Spec::Collect
+                | Spec::Summarize => {}
             }
         }
         Ok(states)

@@ -170,8 +170,7 @@ mod tests {
     fn sequences_are_short_where_they_are_round() {
         let shown = |isl, osl| {
             let point = crate::matrix::Point {
-                isl,
-                osl,
+                scenario: crate::matrix::Scenario::FixedSeqLen { isl, osl },
                 ..single(8, 1, 4)
             };
             sequence(&collected(&point, State::Fresh, false).row)

@@ -16,9 +16,9 @@ pub struct Deployment {
     pub disagg: bool,
     /// Empty when there is none.
     pub recipe_fingerprint: String,
-    /// Nominal input length in tokens.
+    /// Nominal input length in tokens; 0 where traces decide.
     pub isl: u32,
-    /// Nominal output length in tokens.
+    /// Nominal output length in tokens; 0 where traces decide.
     pub osl: u32,
     pub router: Option<Component>,
     pub kv_p2p_transfer: Option<String>,
@@ -68,6 +68,8 @@ impl Deployment {
                 (*disagg, Spread::Multi { prefill, decode })
             }
         };
+        // Agent traces have no nominal lengths; rows need numbers, as InferenceX's.
+        let (isl, osl) = point.lengths().unwrap_or_default();
         Self {
             hw: point.runner.clone(),
             image: point.image.clone(),
@@ -77,8 +79,8 @@ impl Deployment {
             spec_decoding: point.spec_decoding.name().to_owned(),
             disagg,
             recipe_fingerprint: String::new(),
-            isl: point.isl,
-            osl: point.osl,
+            isl,
+            osl,
             router: point.router.clone(),
             kv_p2p_transfer: point.kv_p2p_transfer.clone(),
             spread,

@@ -5,7 +5,7 @@ use crate::bench::trace::{
 };
 use crate::bench::workload::Workload;
 use crate::config::master::{Component, SpecDecoding, Worker};
-use crate::matrix::{ConfigKey, Parallel, Point, Topology};
+use crate::matrix::{ConfigKey, Parallel, Point, Scenario, Topology};
 
 use super::collect::{Collected, Provenance, State};
 use super::object::Object;
@@ -71,8 +71,7 @@ pub(super) fn single(tp: u32, ep: u32, conc: u32) -> Point {
         precision: "fp8".to_owned(),
         framework: "sglang".to_owned(),
         runner: "h200".to_owned(),
-        isl: 8192,
-        osl: 1024,
+        scenario: Scenario::FixedSeqLen { isl: 8192, osl: 1024 },
         topology: Topology::Single(Parallel {
             tp,
             pp: 1,

@@ -36,6 +36,8 @@ fn the_program() {
       cache        Look after what has been measured: check it, count it, shrink it, carry it to another
                    machine
       clean        Forget the results of targets, so that the next build makes them again
+      check        Check all files of the project: errors, and what is valid but suspicious
+      migrate      Print a master config or a runners file of an earlier form in today's form
       schema       Print the JSON Schema of a file format, for editors and other programs
       bench        Measure a running server with a random load
       sim          Serve a simulated engine over HTTP, OpenAI-compatible: continuous batching over a
@@ -88,11 +90,18 @@ fn build() {
       -C, --directory <FOLDER>
               Work in this folder instead of the current one
 
-      -n, --dry-run
-              Only show the plan; the same as `sweep plan`
+          --changed <BASE..HEAD>
+              Only what the changelog entries added between two commits ask for, as `origin/main..HEAD`;
+              of several ranges the union
 
           --profile <NAME>
               The profile of the Sweepfile to run on; its default one without this
+
+          --trim-conc
+              Of points that differ in concurrency only, the lowest
+
+      -n, --dry-run
+              Only show the plan; the same as `sweep plan`
 
           --rerun
               Measure again what is selected, although there are results
@@ -118,6 +127,7 @@ fn build() {
       sweep build nightly                  a sweep of the Sweepfile
       sweep build '**/c64' '!*-trt'        points by id, without some
       sweep build 'dsr1-*' -n              only say what would run, and why
+      sweep build --changed origin/main..HEAD   what new changelog entries ask for
       sweep build --max-age 7d nightly     measure again what is older than a week
       sweep build nightly --format json    events as JSON lines
 
@@ -136,10 +146,13 @@ fn plan() {
       [PATTERNS]...  Patterns or names of sweeps; everything without any
 
     Options:
-      -C, --directory <FOLDER>  Work in this folder instead of the current one
-          --format <FORMAT>     [default: text] [possible values: text, json]
-          --profile <NAME>      The profile of the Sweepfile to run on; its default one without this
-      -h, --help                Print help
+      -C, --directory <FOLDER>    Work in this folder instead of the current one
+          --changed <BASE..HEAD>  Only what the changelog entries added between two commits ask for, as
+                                  `origin/main..HEAD`; of several ranges the union
+          --profile <NAME>        The profile of the Sweepfile to run on; its default one without this
+          --trim-conc             Of points that differ in concurrency only, the lowest
+          --format <FORMAT>       [default: text] [possible values: text, json]
+      -h, --help                  Print help
 
     Examples:
       sweep plan                         the whole project
@@ -199,16 +212,24 @@ fn ls() {
               - server:    A running server: demanded while a stale point needs it, never built for
                 itself
               - bench:     A measurement: a workload against a server, kept as a raw trace
+              - eval:      A check of accuracy against a server. Planned; this version runs none
               - process:   A trace turned into a result row
               - collect:   The rows of a sweep in one file
               - summarize: The rows of a sweep as tables
 
-          --format <FORMAT>
-              [default: text]
-              [possible values: text, json]
+          --changed <BASE..HEAD>
+              Only what the changelog entries added between two commits ask for, as `origin/main..HEAD`;
+              of several ranges the union
 
           --profile <NAME>
               The profile of the Sweepfile to run on; its default one without this
+
+          --trim-conc
+              Of points that differ in concurrency only, the lowest
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
 
       -h, --help
               Print help (see a summary with '-h')
@@ -218,6 +239,7 @@ fn ls() {
       sweep ls 'dsr1-fp8-*'                 the points of some configs
       sweep ls '**/c64' '!*-trt'            by id, without some
       sweep ls 'dsr1-*' --kind server       the servers that they need
+      sweep ls --changed origin/main..HEAD  what new changelog entries ask for
       sweep ls --format json | jq length
     ");
 }
@@ -663,7 +685,7 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(names.len(), 16, "{names:?}");
+    assert_eq!(names.len(), 18, "{names:?}");
     for name in names {
         let help = help(&[name]);
         assert!(
@@ -687,7 +709,7 @@ fn what_is_misspelt_on_the_command_line() {
     ");
     insta::assert_snapshot!(refused(&project, &["ls", "--kind", "benhc"], 2), @"
     error: invalid value 'benhc' for '--kind <KIND>'
-      [possible values: image, server, bench, process, collect, summarize]
+      [possible values: image, server, bench, eval, process, collect, summarize]
 
       tip: a similar value exists: 'bench'
 

@@ -88,6 +88,7 @@ fn json_holds_what_a_point_is() {
         "precision": "fp4",
         "problem": null,
         "runner": "h100",
+        "scenario": "fixed-seq-len",
         "server": "server:delta-fp4-h100-vllm/64_16/tp4/c2",
         "spec_decoding": "none",
         "topology": {

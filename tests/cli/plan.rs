@@ -104,6 +104,7 @@ fn for_programs() {
         "sessions": 2,
         "wall_ms": null
       },
+      "evals": [],
       "fresh": 0,
       "points": 2,
       "problems": {},

@@ -133,6 +133,7 @@ fn after_a_build_the_keys_over_contents_and_the_last_records() {
     row osl
     row precision
     row runner
+    row scenario
     row spec_decoding
     row topology
     ");
