@@ -39,6 +39,7 @@ fn the_program() {
       bench        Measure a running server with a random load
       sim          Serve a simulated engine over HTTP, OpenAI-compatible: continuous batching over a
                    roofline of the named GPU
+      inferencex   InferenceX's own tools, drop-in: the same flags, files and output
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -681,7 +682,7 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(names.len(), 15, "{names:?}");
+    assert_eq!(names.len(), 16, "{names:?}");
     for name in names {
         let help = help(&[name]);
         assert!(
