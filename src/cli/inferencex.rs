@@ -17,17 +17,19 @@ use crate::inferencex::{
     PriorityError, PyValue, Runners, TestConfig, dumps,
 };
 
+const EXAMPLES: &str = "Examples:
+  sweep inferencex full-sweep --config-files configs/nvidia-master.yaml configs/amd-master.yaml
+  sweep inferencex test-config --config-keys 'dsr1-*' --config-files configs/*-master.yaml
+  sweep inferencex process-changelog --base-ref origin/main --head-ref HEAD --changelog-file perf-changelog.yaml
+
+Run them where the Python tools ran: paths are relative to the current folder.";
+
 /// InferenceX's own tools, drop-in: the same flags, files and output.
 #[derive(Debug, Args)]
 #[command(
     infer_long_args = true,
     subcommand_required = true,
-    after_help = "Each takes the place of a `python3 utils/…` line in a workflow:
-  sweep inferencex full-sweep --config-files configs/nvidia-master.yaml configs/amd-master.yaml
-  sweep inferencex test-config --config-keys 'dsr1-*' --config-files configs/*-master.yaml
-  sweep inferencex process-changelog --base-ref origin/main --head-ref HEAD --changelog-file perf-changelog.yaml
-
-Run them where the Python tools ran: paths are relative to the current folder."
+    after_help = EXAMPLES
 )]
 pub(super) struct InferencexArgs {
     #[command(subcommand)]
@@ -40,6 +42,7 @@ pub(super) struct InferencexArgs {
 #[command(
     bin_name = "sweep inferencex",
     about = "InferenceX's own tools, drop-in: the same flags, files and output",
+    after_help = EXAMPLES,
     infer_long_args = true
 )]
 struct StandAlone {

@@ -43,7 +43,7 @@ fn nested(out: &mut String, value: &Node, indent: usize) {
                 entry(out, &key.name, value, indent + 2);
             }
         }
-        Value::Seq(items) if !items.is_empty() && !(fits(value, indent) && items.iter().all(is_scalar)) => {
+        Value::Seq(items) if !items.is_empty() && (!fits(value, indent) || !items.iter().all(is_scalar)) => {
             out.push('\n');
             list(out, items, indent);
         }

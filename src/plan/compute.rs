@@ -84,11 +84,10 @@ impl Plan {
             let id = point.id();
             let matching = priorities.iter().filter(|(pattern, _)| pattern.matches_name(&id));
             let number = matching.map(|(_, number)| *number).max().unwrap_or_default();
-            let score = project
-                .ci_priority
-                .as_ref()
-                .map_or(0.0, |policy| score(policy, point));
-            rank(number, score)
+            match &project.ci_priority {
+                Some(policy) => rank(number, score(policy, point)),
+                None => number,
+            }
         });
         Ok(Self {
             states,

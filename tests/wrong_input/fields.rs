@@ -82,18 +82,18 @@ fn a_wrong_type_is_told_with_the_right_one() {
     11 |       - { isl: 64, osl: 16, search-space: [{ tp: 2, conc-list: 4 }] }
        |                                                                ^ expected a list
     ");
-    insta::assert_snapshot!(after_alpha("isl: 64", "isl: 64.0"), @"
-    error: `isl` cannot be the number 64.0
+    insta::assert_snapshot!(after_alpha("isl: 64", "isl: 64.5"), @"
+    error: `isl` cannot be the number 64.5
       --> configs/master.yaml:11:16
        |
-    11 |       - { isl: 64.0, osl: 16, search-space: [{ tp: 2, conc-list: [1, 2, 4] }] }
+    11 |       - { isl: 64.5, osl: 16, search-space: [{ tp: 2, conc-list: [1, 2, 4] }] }
        |                ^^^^ expected an integer
     ");
-    insta::assert_snapshot!(after_alpha("multinode: false", "multinode: yes"), @r#"
-    error: `multinode` cannot be the string "yes"
+    insta::assert_snapshot!(after_alpha("multinode: false", "multinode: may"), @r#"
+    error: `multinode` cannot be the string "may"
      --> configs/master.yaml:8:14
       |
-    8 |   multinode: yes
+    8 |   multinode: may
       |              ^^^ expected true or false
     "#);
     insta::assert_snapshot!(after_alpha("model-prefix: alpha", "model-prefix: 8"), @r#"
