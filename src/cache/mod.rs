@@ -4,6 +4,7 @@
 //! .cache/
 //!   cas/ab/cd…            blobs by BLAKE3 digest: write-once, read-only, verified whenever read     [`cas`]
 //!   log/<run>.<hex>.log   records of finished targets: append-only, checksummed, one file a writer  [`log`]
+//!   log/pack-<hex>.log    records of several such files in one, and what was forgotten               [`log`]
 //!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          [`stat`]
 //!   runs/<run>/           attempts and what a run owns                                              [`run`]
 //!   lock                  held while building                                                       [`lock`]

@@ -74,7 +74,7 @@ impl TryFrom<u32> for FormatVersion {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Cache {
     pub dir: PathBuf,
-    /// How large the folder may grow. This version drops nothing.
+    /// Beyond this size results are dropped, the oldest first.
     pub max_size: Size,
 }
 
