@@ -21,7 +21,7 @@ use crate::schedule::{self, Fleet, Placement, Queue};
 /// What the dispatcher waits for.
 enum Ended {
     Image {
-        jobs: Vec<(Job, bool, schedule::Session)>,
+        jobs: Vec<(Job, schedule::Session)>,
         outcome: Result<ReadyImage, String>,
     },
     Session {
@@ -32,31 +32,54 @@ enum Ended {
 
 /// The sessions that wait for a place.
 ///
-/// Quiet ones have this machine to themselves: they go first, one at a time, and nothing else is placed while one is
-/// left. The others run side by side wherever their pools have room.
+/// Quiet ones have this machine to themselves: as soon as one could start, nothing else is placed until what runs has
+/// ended, and then they go one at a time. The others run side by side wherever their pools have room, also while the
+/// image of a quiet one is still being made.
 struct Waiting {
     fleet: Fleet,
     quiet: Queue<(Job, ReadyImage)>,
     others: Queue<(Job, ReadyImage)>,
-    /// Quiet sessions that have not ended, those whose image is not present yet included.
-    quiet_left: usize,
     running: usize,
+    a_quiet_one_runs: bool,
 }
 
 impl Waiting {
-    fn push(&mut self, job: Job, image: ReadyImage, quiet: bool, wanted: schedule::Session) {
-        let queue = if quiet { &mut self.quiet } else { &mut self.others };
+    fn push(&mut self, job: Job, image: ReadyImage, wanted: schedule::Session) {
+        let queue = if job.quiet {
+            &mut self.quiet
+        } else {
+            &mut self.others
+        };
         queue.push((job, image), wanted);
     }
 
     fn next(&mut self) -> Option<((Job, ReadyImage), Placement)> {
-        let next = match (self.quiet_left, self.running) {
-            (0, _) => self.others.next(&mut self.fleet),
-            (_, 0) => self.quiet.next(&mut self.fleet),
-            _ => None,
+        let next = match (self.quiet.is_empty(), self.running) {
+            _ if self.a_quiet_one_runs => None,
+            (true, _) => self.others.next(&mut self.fleet),
+            // Where there is no place for a quiet one, nothing is gained by waiting for it.
+            (false, 0) => self
+                .quiet
+                .next(&mut self.fleet)
+                .or_else(|| self.others.next(&mut self.fleet)),
+            (false, _) => None,
         };
-        self.running += usize::from(next.is_some());
+        if let Some(((job, _), _)) = &next {
+            self.running += 1;
+            self.a_quiet_one_runs = job.quiet;
+        }
         next
+    }
+
+    fn ended(&mut self, placement: &Placement, done: &Done) {
+        self.running -= 1;
+        if done.quiet {
+            self.a_quiet_one_runs = false;
+        }
+        // Where a server could not be ended, its GPUs are taken: nothing may be measured on them in this run.
+        if !done.server_lives {
+            self.fleet.release(placement);
+        }
     }
 }
 
@@ -68,12 +91,12 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         fleet: Fleet::new(pool_specs(build.profile)),
         quiet: Queue::default(),
         others: Queue::default(),
-        quiet_left: sessions().filter(|(_, s)| s.quiet && s.blocked.is_none()).count(),
         running: 0,
+        a_quiet_one_runs: false,
     };
     let mut tasks = JoinSet::new();
     let mut done = Vec::new();
-    let mut of_image = HashMap::<NodeIndex, Vec<(Job, bool, schedule::Session)>>::new();
+    let mut of_image = HashMap::<NodeIndex, Vec<(Job, schedule::Session)>>::new();
     for (index, session) in sessions() {
         let job = job(build, run, index, session);
         if let Some(reason) = &session.blocked {
@@ -82,11 +105,8 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         }
         let wanted = wanted(build.graph, session, session.estimate.nominal());
         match images::at_hand(&job.server) {
-            Some(image) => waiting.push(job, image, session.quiet, wanted),
-            None => of_image
-                .entry(session.image)
-                .or_default()
-                .push((job, session.quiet, wanted)),
+            Some(image) => waiting.push(job, image, wanted),
+            None => of_image.entry(session.image).or_default().push((job, wanted)),
         }
     }
     for (node, jobs) in of_image {
@@ -109,13 +129,10 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         match tasks.join_next().await {
             None => break,
             Some(Ok(Ended::Image { jobs, outcome })) => {
-                for (job, quiet, wanted) in jobs {
+                for (job, wanted) in jobs {
                     match &outcome {
-                        Ok(image) => waiting.push(job, image.clone(), quiet, wanted),
-                        Err(reason) => {
-                            waiting.quiet_left -= usize::from(quiet);
-                            done.push(not_started(run, &job, reason));
-                        }
+                        Ok(image) => waiting.push(job, image.clone(), wanted),
+                        Err(reason) => done.push(not_started(run, &job, reason)),
                     }
                 }
             }
@@ -123,13 +140,7 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
                 placement,
                 done: session,
             })) => {
-                waiting.running -= 1;
-                waiting.quiet_left -= usize::from(session.quiet);
-                if session.server_lives {
-                    // Its GPUs are taken: nothing may be measured on them in this run.
-                } else {
-                    waiting.fleet.release(&placement);
-                }
+                waiting.ended(&placement, &session);
                 done.push(session);
             }
             // Tasks catch what their sessions throw; what is left is a cancelled runtime.
