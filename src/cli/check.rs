@@ -7,7 +7,7 @@ use clap::Args;
 use super::failure::{FRESH, Failure, SOME_FAILED, wants_color};
 use super::workspace::{WorkspaceArgs, root};
 use crate::config::advice;
-use crate::config::diagnostic::{Diagnostic, Severity};
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::config::project::Project;
 use crate::graph;
 use crate::matrix::expand;
@@ -38,6 +38,11 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &CheckArgs) -> Result<ExitCod
     let color = wants_color(&std::io::stderr());
     for diagnostic in &found {
         eprintln!("{}\n", diagnostic.render(color));
+    }
+    graph::check_patterns(&project)?;
+    let broken = graph::advice::broken_recipes(&project, &matrix.points);
+    if !broken.is_empty() {
+        return Err(Failure::Wrong(Diagnostics(broken)));
     }
     let count = |severity| found.iter().filter(|d| d.severity == severity).count();
     let warnings = count(Severity::Warning);

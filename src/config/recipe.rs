@@ -239,6 +239,7 @@ pub const HTTP_CALL: Format = Format {
 
 fn check_template(text: &str) -> Result<(), String> {
     let mut environment = minijinja::Environment::new();
+    environment.set_debug(true);
     environment
         .add_template("command", text)
         .map_err(|e| template_reason(&e))

@@ -1,9 +1,10 @@
 //! What is suspicious in the points: rows that are there twice, rows that no recipe is for.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::compile::template_wrong;
 use super::recipe_match::best;
+use super::template::Templates;
 use crate::cache::digest::Digest;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::{Config, Project};
@@ -14,6 +15,31 @@ pub fn advice(project: &Project, matrix: &Matrix) -> Vec<Diagnostic> {
     let configs: HashMap<&str, &Config> = project.configs.iter().map(|c| (c.key.as_str(), c)).collect();
     let mut found = duplicates(&configs, matrix);
     found.extend(without_recipe(project, &configs, &matrix.points));
+    found
+}
+
+/// Templates that do not expand for a point that they are for, each mistake once.
+pub fn broken_recipes(project: &Project, points: &[Point]) -> Vec<Diagnostic> {
+    let mut templates = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut found = Vec::new();
+    for point in points {
+        let Ok(index) = best(&project.recipes, point) else {
+            continue;
+        };
+        let named = &project.recipes[index];
+        let templates = templates.entry(index).or_insert_with(|| Templates::new(named));
+        // Which GPU kind it is follows from a profile; that it is a text is all that a template must get along with.
+        let expanded = match templates {
+            Ok(templates) => templates.expand(point, &point.runner).map(drop),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = expanded
+            && seen.insert((index, error.path.clone(), error.message.clone()))
+        {
+            found.push(template_wrong(named, point, &error));
+        }
+    }
     found
 }
 

@@ -278,7 +278,8 @@ impl<'a> Compiler<'a> {
     }
 }
 
-fn template_wrong(named: &NamedRecipe, point: &Point, error: &TemplateError) -> Diagnostic {
+/// A template's mistake, shown where it stands in the recipe.
+pub(super) fn template_wrong(named: &NamedRecipe, point: &Point, error: &TemplateError) -> Diagnostic {
     let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
     let message = format!("recipe `{}` does not expand: {}", named.name, error.message);
     let wrong = named.error(&path, message, format!("needed by `{}`", point.id()));

@@ -73,6 +73,8 @@ pub struct Expanded {
 impl<'a> Templates<'a> {
     pub fn new(recipe: &'a NamedRecipe) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
+        // Without it a release build does not say which name is undefined.
+        environment.set_debug(true);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(STEPS));
         // As commands and environments spell it; minijinja's `True` is Python's.

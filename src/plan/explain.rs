@@ -1,5 +1,7 @@
 //! Why a target is stale, or why it was built last: root causes apart from cascades.
 
+use std::collections::HashMap;
+
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
@@ -99,20 +101,24 @@ pub fn causes(
     nodes: impl IntoIterator<Item = NodeIndex>,
 ) -> (Vec<Root>, Vec<String>) {
     let mut roots: Vec<Root> = Vec::new();
+    // What reads alike is one cause: two servers' whole commands differ where the edit in them is the same.
+    let mut known = HashMap::<Vec<String>, usize>::new();
     let mut cascades = Vec::new();
     for node in nodes {
         let Some(reason) = plan.reason(node) else { continue };
         let id = graph.dag[node].id.to_string();
         if !reason.is_root() {
             cascades.push(id);
-        } else if let Some(root) = roots.iter_mut().find(|root| root.reason == *reason) {
-            root.targets.push(id);
-        } else {
+            continue;
+        }
+        let at = *known.entry(reason.lines()).or_insert_with(|| {
             roots.push(Root {
                 reason: reason.clone(),
-                targets: vec![id],
+                targets: Vec::new(),
             });
-        }
+            roots.len() - 1
+        });
+        roots[at].targets.push(id);
     }
     roots.sort_by_key(|root| std::cmp::Reverse(root.targets.len()));
     (roots, cascades)

@@ -36,7 +36,23 @@ impl Reason {
     /// One line for each thing that changed, or one for the reason.
     pub fn lines(&self) -> Vec<String> {
         match self {
-            Self::InputsChanged { changes } => changes.iter().flat_map(change_lines).collect(),
+            Self::InputsChanged { changes } => {
+                // Digests of what was computed before say nothing to a reader one by one.
+                let (contents, named): (Vec<_>, Vec<_>) = changes.iter().partition(|c| is_content(c));
+                let mut lines: Vec<String> = named.into_iter().flat_map(change_lines).collect();
+                match contents.as_slice() {
+                    [] => {}
+                    [one] => lines.extend(change_lines(one)),
+                    [first, ..] => {
+                        lines.push(format!(
+                            "the content of {} inputs, {} the first",
+                            contents.len(),
+                            first.name
+                        ));
+                    }
+                }
+                lines
+            }
             other => vec![other.to_string()],
         }
     }
@@ -56,6 +72,11 @@ impl fmt::Display for Reason {
             Self::Needs { target } => write!(f, "needs {target}"),
         }
     }
+}
+
+fn is_content(change: &Change) -> bool {
+    let content = |input: &Option<Input>| matches!(input, None | Some(Input::Content(_)));
+    content(&change.old) && content(&change.new)
 }
 
 /// A change in words: `image: a → b`. Of a command only the words that differ.
