@@ -124,7 +124,13 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     }
     refuse_unrunnable(&workspace, &graph, &plan)?;
     drop(store);
-    Attempt { arguments, args }.run()
+    let cache = &workspace.cache;
+    Attempt {
+        arguments,
+        args,
+        cache,
+    }
+    .run()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
@@ -164,17 +170,18 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
 struct Attempt<'a> {
     arguments: &'a WorkspaceArgs,
     args: &'a BuildArgs,
+    cache: &'a Path,
 }
 
 impl Attempt<'_> {
     fn run(&self) -> Result<ExitCode, Failure> {
-        // Its folder alone is needed to wait for the cache; what stands in the files is read when the wait is over.
-        let cache = Workspace::open_quietly(self.arguments)?.cache;
-        let lock = self.lock(&cache)?;
+        // What stands in the files is read again when the wait is over.
+        let cache = self.cache;
+        let lock = self.lock()?;
         let workspace = Workspace::open_quietly(self.arguments)?;
         let id = RunId::generate();
-        let (mut healed, killed) = end_leftovers(&cache)?;
-        let mut store = Store::open_write(&cache, id.clone(), lock, SystemTime::now())?;
+        let (mut healed, killed) = end_leftovers(cache)?;
+        let mut store = Store::open_write(cache, id.clone(), lock, SystemTime::now())?;
         healed.extend(store.damage().iter().map(ToString::to_string));
         for run in killed {
             for target in adopt(&mut store, &run)? {
@@ -182,7 +189,7 @@ impl Attempt<'_> {
                     "run {run} was killed after it had measured `{target}`; the result is kept"
                 ));
             }
-            RunDir::of(&cache, run).mark_ended()?;
+            RunDir::of(cache, run).mark_ended()?;
         }
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
@@ -210,14 +217,14 @@ impl Attempt<'_> {
         .run_sessions(store, id, &work, healed)
     }
 
-    fn lock(&self, cache: &Path) -> Result<LockGuard, Failure> {
+    fn lock(&self) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
         let wait = if self.args.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
         };
-        Ok(lock::acquire(cache, wait, &Holder::this_process())?)
+        Ok(lock::acquire(self.cache, wait, &Holder::this_process())?)
     }
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
