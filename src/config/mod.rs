@@ -17,6 +17,7 @@ pub mod project;
 pub mod quantity;
 pub mod recipe;
 pub mod reference;
+pub mod remote;
 pub mod rules;
 pub mod runners;
 pub mod source;

@@ -10,7 +10,7 @@ use super::super::ls::Format;
 use super::super::print::{json, out};
 use super::folder::{CacheFolder, Chosen};
 use crate::cache::RunId;
-use crate::cache::archive::{self, ArchiveError, Choice};
+use crate::cache::archive::{self, ArchiveError, Choice, Limits};
 use crate::cache::merge::{MergeError, Merged, merge_folder};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::{ShortSize, parse_size};
@@ -19,7 +19,8 @@ use crate::graph::SelectError;
 /// Write results into a file that `sweep cache import` takes.
 ///
 /// The file holds the records of the chosen targets and the blobs that they name, each verified while it is read. The
-/// same results give the same bytes on every machine. Logs of servers and images are not in it.
+/// same results give the same bytes on every machine. Logs of servers and images are not in it. Where the Sweepfile has
+/// `cache.sign-with`, the file is signed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep cache export all.tar.zst                                    everything on record
@@ -43,7 +44,8 @@ pub(super) struct ExportArgs {
 /// Take results of other machines into this cache.
 ///
 /// An archive is verified to its last byte before anything changes. One that is damaged, cut short, holds a link, a
-/// path of its own or more than it tells is refused. Of a cache folder, whatever is whole is taken. What is here
+/// path of its own or more than it tells is refused; so is one that is not signed where the Sweepfile has
+/// `cache.sign-with`. Of a cache folder, whatever is whole is taken. What is here
 /// already stays, so the same may be imported twice, and in any order.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -66,10 +68,12 @@ pub(super) struct ImportArgs {
 
 pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode, Failure> {
     let chosen = Chosen::parse(&args.patterns).map_err(SelectError::Pattern)?;
+    let key = cache.key()?;
     let store = cache.read()?;
     let choice = Choice {
         target: &|target| chosen.matches(target),
         since: args.since.clone(),
+        key: key.as_ref(),
     };
     let nothing = !args.patterns.is_empty()
         && !store
@@ -97,14 +101,21 @@ pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode,
 }
 
 pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let key = cache.key()?;
+    if let (Some(_), Some(folder)) = (&key, args.sources.iter().find(|source| source.is_dir())) {
+        return Err(unsigned(folder));
+    }
     let mut store = cache.change(args.no_wait)?;
-    let most = args.max_size.unwrap_or(cache.max_bytes);
+    let limits = Limits {
+        most: args.max_size.unwrap_or(cache.max_bytes),
+        key: key.as_ref(),
+    };
     let mut all = Vec::new();
     for source in &args.sources {
         let merged = if source.is_dir() {
             merge_folder(&mut store, source)?
         } else {
-            archive::import(&mut store, source, most)?
+            archive::import(&mut store, source, limits)?
         };
         for reason in &merged.left_out {
             eprintln!("left out: {reason}");
@@ -118,6 +129,17 @@ pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode,
         json(&all);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What lies in a folder carries no signatures.
+fn unsigned(folder: &Path) -> Failure {
+    let message = format!(
+        "`{}` is a folder, and only what is signed is taken here, as `cache.sign-with` says",
+        folder.display()
+    );
+    let help =
+        "`sweep cache export` signs what it writes, where the Sweepfile and the environment have the key";
+    Failure::Wrong(Diagnostic::error(message).help(help).into())
 }
 
 fn line(source: &Path, merged: &Merged) -> String {
