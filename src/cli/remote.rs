@@ -7,7 +7,7 @@ use super::failure::{Failure, print_all};
 use super::report::sent;
 use super::workspace::Workspace;
 use crate::cache::remote::unsent::Unsent;
-use crate::cache::remote::{Client, Fetched, RemoteError, Sender, Sent, Settings, fetch};
+use crate::cache::remote::{Client, Fetched, RemoteError, Sender, Sent, Settings, fetch, runtime};
 use crate::cache::{Key, Record, SigningKey, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::remote::{Remote, check_url};
@@ -121,7 +121,10 @@ pub(super) fn send_left(workspace: &Workspace, store: &Store) -> Result<(), Fail
         return Ok(());
     };
     let patience = client.settings().timeout;
-    let outcome = Sender::start(client, store, patience, |_| {}).map(Sender::finish);
+    let outcome = runtime().and_then(|runtime| {
+        let sender = Sender::start(client, store, patience, |_| {})?;
+        Ok(runtime.block_on(sender.finish()))
+    });
     let line = match outcome {
         Ok(Sent {
             trouble: Some(reason),

@@ -68,8 +68,10 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
     let interrupted = run.interrupts.level() != Interrupt::None;
     let mut outcome = conclude(run, build, &endings, interrupted)?;
     // What an interrupted one has not sent is noted for the next.
-    if !interrupted {
-        tokio::task::block_in_place(|| run.finish_sending());
+    tokio::select! {
+        biased;
+        () = run.interrupts.reached(Interrupt::Graceful) => {}
+        () = run.finish_sending() => {}
     }
     outcome.servers_started = servers_started;
     outcome.interrupted = interrupted;

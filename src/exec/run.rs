@@ -222,12 +222,11 @@ impl Run {
     }
 
     /// Sends what the remote cache is still to get, as long as it may keep a build waiting, and says what became of it.
-    /// Blocks the thread.
-    pub fn finish_sending(&self) {
+    pub async fn finish_sending(&self) {
         let Some(sender) = self.sender().take() else {
             return;
         };
-        let sent = sender.finish();
+        let sent = sender.finish().await;
         if sent.unsent > 0
             && let Some(reason) = sent.trouble
         {

@@ -185,7 +185,7 @@ impl fmt::Debug for Client {
 }
 
 /// A runtime on the calling thread.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, RemoteError> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, RemoteError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().map_err(RemoteError::Thread)
 }

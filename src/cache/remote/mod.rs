@@ -30,7 +30,7 @@ mod sender;
 pub(super) mod tests;
 pub mod unsent;
 
-pub use client::{Client, RemoteError, Settings};
+pub use client::{Client, RemoteError, Settings, runtime};
 pub use fetch::{Fetched, fetch};
 pub use parcel::Parcel;
 pub use push::{Pushed, push};

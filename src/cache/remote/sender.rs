@@ -1,11 +1,10 @@
 //! Writing behind: what a build measures is sent by a thread of its own, which waits while a bench must not be
 //! disturbed and never holds anything up.
 
-use std::sync::mpsc as done;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
 use super::super::cas::Cas;
 use super::super::fs::FsError;
@@ -48,7 +47,7 @@ pub struct Sent {
 pub struct Sender {
     parcels: mpsc::UnboundedSender<Parcel>,
     gate: watch::Sender<Gate>,
-    done: done::Receiver<Sent>,
+    done: oneshot::Receiver<Sent>,
     unsent: Unsent,
     patience: Duration,
 }
@@ -69,7 +68,7 @@ impl Sender {
             let _ = parcels.send(parcel);
         }
         let (gate, at_gate) = watch::channel(Gate::Open);
-        let (is_done, done) = done::channel();
+        let (is_done, done) = oneshot::channel();
         let work = Work {
             client,
             cas: Cas::read_only(store.dir().join("cas")),
@@ -121,16 +120,18 @@ impl Sender {
         self.gate.send_replace(Gate::Open);
     }
 
-    /// Waits until all is sent, or no longer than it may. Blocks the thread.
-    pub fn finish(self) -> Sent {
+    /// Waits until all is sent, or no longer than it may.
+    pub async fn finish(self) -> Sent {
         let limit = self.patience;
         drop(self.parcels);
         self.gate.send_replace(Gate::Closing);
-        let sent = self.done.recv_timeout(limit);
-        let mut sent = sent.unwrap_or_else(|_| Sent {
-            trouble: Some(format!("it did not take everything within {limit:?}")),
-            ..Sent::default()
-        });
+        let mut sent = match timeout(limit, self.done).await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(_)) | Err(_) => Sent {
+                trouble: Some(format!("it did not take everything within {limit:?}")),
+                ..Sent::default()
+            },
+        };
         sent.unsent = self.unsent.keys().map_or(0, |keys| keys.len());
         sent
     }
