@@ -64,10 +64,7 @@ fn shards_measure_each_point_once_and_the_last_job_nothing() {
         measured.extend(ran.story.benches_passed().into_iter().map(str::to_owned));
         archives.push(archive);
         // The table is the last job's.
-        assert!(
-            ran.story.collected().is_none() && ran.stdout.is_empty(),
-            "{ran}"
-        );
+        assert!(ran.story.collected().is_none() && ran.stdout.is_empty(), "{ran}");
     }
     let once: BTreeSet<&String> = measured.iter().collect();
     assert_eq!((once.len(), measured.len()), (7, 7), "{measured:?}");

@@ -466,7 +466,10 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
         append_step_summary(&view.summary_text);
     }
     if format == Format::Human {
-        out(&terminal(&outcome.collection, look()));
+        // Measurements alone have no table.
+        if outcome.view.is_some() || interrupted.is_some() {
+            out(&terminal(&outcome.collection, look()));
+        }
         for absent in &outcome.absent {
             eprintln!("{}: {}", absent.target, absent.reason);
         }

@@ -114,6 +114,13 @@ impl Handover {
         }
     }
 
+    /// The ids of all that the sweep consists of.
+    pub fn targets(&self) -> BTreeSet<String> {
+        let of_sweep = [Kind::Collect, Kind::Summarize].map(|kind| TargetId::new(kind, self.sweep.clone()));
+        let of_points = self.points.iter().flat_map(|point| of_point(point));
+        of_points.chain(of_sweep).map(|id| id.to_string()).collect()
+    }
+
     /// The sweep's rows. Points that the project no longer has are left out; [`PlannedShard::differences`] tells.
     pub fn rows(&self, graph: &Graph) -> Selection {
         let chains = self.points.iter().filter_map(|point| chain_of(graph, point));
@@ -131,10 +138,8 @@ impl PlannedShard {
 
     /// The ids of its measurements and of their rows.
     pub fn targets(&self) -> BTreeSet<String> {
-        let ids = |bench: &PlannedBench| {
-            [Kind::Bench, Kind::Process].map(|kind| TargetId::new(kind, bench.point.clone()).to_string())
-        };
-        self.benches.iter().flat_map(ids).collect()
+        let ids = self.benches.iter().flat_map(|bench| of_point(&bench.point));
+        ids.map(|id| id.to_string()).collect()
     }
 
     /// Its measurements, without their rows.
@@ -171,6 +176,11 @@ fn benches(graph: &Graph, shard: &Shard) -> Vec<PlannedBench> {
         })
     };
     points.filter_map(bench).collect()
+}
+
+/// A point's measurement and row.
+fn of_point(point: &str) -> [TargetId; 2] {
+    [Kind::Bench, Kind::Process].map(|kind| TargetId::new(kind, point))
 }
 
 fn inputs(graph: &Graph, chain: &Chain) -> Inputs {

@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::ls::Format;
 use super::super::print::{json, out};
 use super::folder::{CacheFolder, Chosen};
-use crate::cache::archive::{self, ArchiveError, Choice};
+use crate::cache::archive::{self, ArchiveError, Choice, Exported};
 use crate::cache::merge::{MergeError, Merged, merge_folder};
 use crate::cache::{RunId, Store};
 use crate::config::diagnostic::Diagnostic;
@@ -102,15 +102,20 @@ pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode,
     }
     match args.format {
         Format::Json => json(&exported),
-        Format::Text => out(&format!(
-            "{} records, {} blobs, {} in {}\n",
-            exported.records,
-            exported.blobs,
-            ShortSize(exported.bytes),
-            args.file.display()
-        )),
+        Format::Text => out(&exported_line(&exported, &args.file)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an archive holds.
+pub(in super::super) fn exported_line(exported: &Exported, file: &Path) -> String {
+    format!(
+        "{} records, {} blobs, {} in {}\n",
+        exported.records,
+        exported.blobs,
+        ShortSize(exported.bytes),
+        file.display()
+    )
 }
 
 pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode, Failure> {

@@ -7,11 +7,12 @@ use clap::Args;
 
 use super::super::asked::Asked;
 use super::super::build::{How, run_asked};
-use super::super::cache::{CacheFolder, import_all};
+use super::super::cache::{CacheFolder, exported_line, import_all};
 use super::super::failure::Failure;
 use super::super::report::Format;
 use super::super::workspace::{Workspace, WorkspaceArgs};
 use super::handed::{Handed, PlanFileArg};
+use crate::cache::archive::{self, Choice};
 
 /// Import what the shards have measured, and build the sweep's rows and tables. Nothing is measured.
 ///
@@ -20,11 +21,15 @@ use super::handed::{Handed, PlanFileArg};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep ci collect shards/*.tar.zst        what `sweep cache export --shard` wrote
-  sweep ci collect                         what the cache has already")]
+  sweep ci collect                         what the cache has already
+  sweep ci collect shards/*.tar.zst --export results.tar.zst   for another workflow run to import")]
 pub(super) struct CollectArgs {
     /// Archives or cache folders, as `sweep cache import` takes them.
     #[arg(value_name = "FILE|DIR")]
     sources: Vec<PathBuf>,
+    /// Then write all results of the sweep into an archive, as `sweep cache export` does.
+    #[arg(long, value_name = "FILE.tar.zst")]
+    export: Option<PathBuf>,
     #[command(flatten)]
     file: PlanFileArg,
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -50,5 +55,15 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CollectArgs) -> Result<ExitC
         format: args.format,
     };
     let asked = Asked::Rows { handed: &handed };
-    run_asked(&arguments, &workspace, &asked, how)
+    let ended = run_asked(&arguments, &workspace, &asked, how)?;
+    if let Some(file) = &args.export {
+        let targets = handed.handover.targets();
+        let choice = Choice {
+            target: &|target| targets.contains(target),
+            since: None,
+        };
+        let exported = archive::export(&workspace.store()?, &choice, file)?;
+        eprint!("{}", exported_line(&exported, file));
+    }
+    Ok(ended)
 }

@@ -14,9 +14,9 @@ pub(super) use handed::{Handed, PlanFileArg};
 use super::failure::Failure;
 use super::workspace::WorkspaceArgs;
 
-/// Measure a sweep in several CI jobs: one plans, some measure a shard each, one collects.
+/// Measure a sweep in several CI jobs.
 ///
-/// The plan is dealt out once. It travels to the other jobs in a file; there, a shard is what it was when it was
+/// One plans, others measure a shard each, one collects. The plan is dealt out once. It travels to the other jobs in a file; there, a shard is what it was when it was
 /// planned, whatever other shards have finished since.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::build::{append_step_summary, refuse_unrunnable};
-use super::super::changed::{ChangedArgs, Narrowed};
+use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
 use super::super::print::out;
 use super::super::report::counted;
@@ -68,7 +68,9 @@ pub(super) struct CiPlanArgs {
 pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(arguments)?;
     let mut graph = workspace.graph();
-    let Narrowed { selection, .. } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    // A commit that adds no changelog entry asks for nothing, which is no mistake of a job's.
+    let added = args.changed.select_added(&workspace, &graph, &args.patterns)?;
+    let selection = added.map(|narrowed| narrowed.selection).unwrap_or_default();
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let now_unix_ms = unix_ms();
