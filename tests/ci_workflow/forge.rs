@@ -339,20 +339,18 @@ impl Ran {
         self.log.iter().filter(ended).count()
     }
 
-    /// The steps that failed: of an action its own, not what called it. Of a matrix act says that all of it failed.
+    /// The steps of jobs that failed; of a job of a matrix act says that it failed where any of them did.
     fn failed(&self) -> impl Iterator<Item = &Value> {
         let failed = self.log.iter().filter(|line| line["stepResult"] == "failure");
-        failed.filter(|line| !text(line, "step").starts_with("./"))
+        // Not those within an action.
+        failed.filter(|line| line["stepID"].as_array().is_some_and(|id| id.len() == 1))
     }
 
-    /// Jobs with the steps that failed in them, in order.
-    pub(crate) fn failures(&self) -> Vec<(&str, &str)> {
-        let mut failures: Vec<_> = self
-            .failed()
-            .map(|line| (text(line, "jobID"), text(line, "step")))
-            .collect();
-        failures.sort_unstable();
-        failures
+    /// The names of the jobs with a step that failed, in order.
+    pub(crate) fn failed_jobs(&self) -> Vec<&str> {
+        let mut jobs: Vec<_> = self.failed().map(|line| text(line, "jobID")).collect();
+        jobs.sort_unstable();
+        jobs
     }
 
     /// The shards whose jobs failed.
