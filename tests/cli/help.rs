@@ -693,7 +693,10 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert!(names.contains(&"build") && names.contains(&"completions"), "{names:?}");
+    assert!(
+        names.contains(&"build") && names.contains(&"completions"),
+        "{names:?}"
+    );
     for name in names {
         let help = help(&[name]);
         assert!(
