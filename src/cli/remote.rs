@@ -15,7 +15,7 @@ use crate::config::sweepfile::Cache;
 use crate::exec::event::Event;
 use crate::exec::run::Run;
 use crate::graph::Graph;
-use crate::plan::{Judge, Plan, Policy};
+use crate::plan::{Judge, Plan, Policy, Reason};
 
 /// Takes the place of the URL in the Sweepfile; empty, there is no remote.
 const URL: &str = "SWEEP_CACHE_REMOTE";
@@ -138,7 +138,8 @@ pub(super) fn send_left(workspace: &Workspace, store: &Store) -> Result<(), Fail
     Ok(())
 }
 
-/// The keys of the benches that are about to run although somebody else may have measured them.
+/// The keys of the benches that are about to run and may have been measured by somebody else. What is forced is measured
+/// here, whoever has measured it.
 pub(super) fn missing(graph: &Graph, store: &Store, plan: &Plan) -> Vec<Key> {
     let judge = Judge {
         graph,
@@ -147,6 +148,7 @@ pub(super) fn missing(graph: &Graph, store: &Store, plan: &Plan) -> Vec<Key> {
     };
     let points = plan.sessions.iter().flat_map(|session| &session.points);
     let chains = points.filter_map(|point| graph.chains[*point].as_ref().ok());
+    let chains = chains.filter(|chain| !matches!(plan.reason(chain.bench), Some(Reason::Forced)));
     let keys: BTreeSet<Key> = chains.map(|chain| judge.bench_inputs(chain).key()).collect();
     keys.into_iter().collect()
 }

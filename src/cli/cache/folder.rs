@@ -37,7 +37,7 @@ impl CacheFolder {
     }
 
     /// The key that signs results, where one is asked for.
-    pub(super) fn key(&self) -> Result<Option<SigningKey>, KeyError> {
+    pub(in super::super) fn key(&self) -> Result<Option<SigningKey>, KeyError> {
         key(&self.settings)
     }
 
