@@ -147,7 +147,7 @@ async fn answer(
     let sent = body
         .collect()
         .await
-        .map(|body| body.to_bytes())
+        .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     let manner = {
         let mut state = hold(&state);

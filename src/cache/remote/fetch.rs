@@ -39,12 +39,6 @@ struct Hit {
     blobs: Vec<(Temp, Digest, u64)>,
 }
 
-enum Answer {
-    Hit(Hit),
-    Miss,
-    Trouble(RemoteError),
-}
-
 /// Takes the results of `keys` that the remote has, a number of them at a time, all verified before any is used.
 ///
 /// It is waited for no longer than its time-out after the last result that it gave. Whatever it does, only this side's
@@ -75,7 +69,7 @@ async fn ask_all(
     fetched: &mut Fetched,
 ) -> Result<Vec<Records>, RemoteError> {
     let limit = client.settings().timeout;
-    let asked = stream::iter(keys).map(|key| ask(client, store, stage, key));
+    let asked = stream::iter(keys).map(|key| hit(client, store, stage, key));
     let mut answers = asked.buffer_unordered(client.settings().concurrency.max(1));
     let mut last = Instant::now();
     let (mut records, mut staged) = (Vec::new(), HashSet::new());
@@ -88,8 +82,8 @@ async fn ask_all(
         };
         match answer {
             None => break,
-            Some(Answer::Miss) => failures = 0,
-            Some(Answer::Hit(hit)) => {
+            Some(Ok(None)) => failures = 0,
+            Some(Ok(Some(hit))) => {
                 failures = 0;
                 last = Instant::now();
                 for (file, digest, size) in hit.blobs {
@@ -99,12 +93,12 @@ async fn ask_all(
                 }
                 records.push(hit.records);
             }
-            Some(Answer::Trouble(error @ RemoteError::Fs(_))) => return Err(error),
-            Some(Answer::Trouble(RemoteError::Lied(reason))) => {
+            Some(Err(error @ RemoteError::Fs(_))) => return Err(error),
+            Some(Err(RemoteError::Lied(reason))) => {
                 lies += 1;
                 lie.get_or_insert(reason);
             }
-            Some(Answer::Trouble(error)) => {
+            Some(Err(error)) => {
                 failures += 1;
                 if failures >= FAILURES {
                     fetched.trouble.push(error.to_string());
@@ -122,14 +116,7 @@ async fn ask_all(
     Ok(records)
 }
 
-async fn ask(client: &Client, store: &Store, stage: &RefCell<Stage>, key: &Key) -> Answer {
-    match hit(client, store, stage, key).await {
-        Ok(Some(hit)) => Answer::Hit(hit),
-        Ok(None) => Answer::Miss,
-        Err(error) => Answer::Trouble(error),
-    }
-}
-
+/// The result of a key, verified; `None`: the remote has none.
 async fn hit(
     client: &Client,
     store: &Store,
