@@ -112,7 +112,7 @@ fn shown<'a>(
             };
             trace.map(|trace| process_inputs(&graph.points[*point], trace))
         }
-        Spec::Eval { .. } => None,
+        Spec::Eval { server, eval, .. } => Some(eval.inputs(server)),
         Spec::Collect | Spec::Summarize => of_sweep,
     };
     let key = inputs.as_ref().map(Inputs::key);

@@ -134,7 +134,7 @@ fn start_client(
     cancel: &Cancel,
 ) -> Result<ClientOutcome, MeasureError> {
     let (send, receive) = oneshot::channel();
-    let workload = step.bench.workload.clone();
+    let workload = step.bench.workload().clone();
     let endpoint = Endpoint {
         host: "127.0.0.1".to_owned(),
         port,

@@ -172,7 +172,7 @@ impl Session<'_> {
             target: step.bench_id.clone(),
             session: self.job.index,
             folder: attempt.folder.clone(),
-            requests: step.bench.workload.prompts,
+            requests: step.bench.workload().prompts,
         });
         let measured = measure(self.run, self.job, step, &live.server, &attempt.path).await;
         let start_ms = live.start_ms;

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
 use super::recipe_match::{RecipeError, best};
-use super::spec::{Bench, Engine, Handling, Image, RecipeFile, Server, isolation};
+use super::spec::{
+    AgentTraces, Bench, Engine, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, Server, Traffic, isolation,
+};
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
 use crate::bench::workload::{Api, PromptForm, Workload, WorkloadError};
 use crate::cache::digest::Digest;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::changelog::ScenarioType;
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::master::SpecDecoding;
 use crate::config::nearest::nearest;
 use crate::config::project::{Config, NamedRecipe, Project};
 use crate::config::recipe;
 use crate::config::sweepfile::Profile;
-use crate::matrix::{Point, Topology};
+use crate::matrix::{Agentic, Point, Scenario, Topology};
 use crate::sim::{self, ConfigError, SimConfig};
-
-/// Why an agentic point has no targets.
-const NO_AGENTIC_CLIENT: &str = "agentic-coding points are read and listed, but this version of sweep has no client that replays agent traces";
 
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
@@ -105,9 +105,19 @@ impl<'a> Compiler<'a> {
     }
 
     fn no_recipe(&self, point: &Point, error: &RecipeError) -> Diagnostic {
-        let wrong = self.wrong(point, error.to_string());
         let recipes = &self.project.recipes;
+        let wrong = self.wrong(point, error.to_string());
         match error {
+            // Nothing is wrong with what was written: with a recipe it could not run either.
+            RecipeError::None {
+                scenario: ScenarioType::AgenticCoding,
+                ..
+            } => Diagnostic {
+                severity: Severity::Warning,
+                message: NO_AGENTIC_CLIENT.to_owned(),
+                ..wrong
+            }
+            .help(error.to_string()),
             RecipeError::None { framework, .. } => {
                 let known: BTreeSet<&str> = recipes
                     .iter()
@@ -142,9 +152,6 @@ impl<'a> Compiler<'a> {
             .map_err(|e| self.no_hardware(point, &e))?;
         let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
-        let Some((isl, osl)) = point.lengths() else {
-            return Err(self.wrong(point, NO_AGENTIC_CLIENT));
-        };
         let templates = self
             .templates
             .entry(index)
@@ -154,12 +161,21 @@ impl<'a> Compiler<'a> {
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
-        let workload = workload(named, point, (isl, osl), &expanded);
-        workload.check().map_err(|e| workload_wrong(named, point, &e))?;
+        let traffic = match point.scenario {
+            Scenario::FixedSeqLen { isl, osl } => {
+                let workload = workload(named, point, (isl, osl), &expanded);
+                workload.check().map_err(|e| workload_wrong(named, point, &e))?;
+                Traffic::Requests(workload)
+            }
+            Scenario::AgenticCoding(Agentic { duration, .. }) => Traffic::AgentTraces(AgentTraces {
+                conc: point.conc,
+                duration,
+            }),
+        };
         let limits = &named.recipe.bench.limits;
         let reset = named.recipe.server.reset.as_ref();
         let bench = Bench {
-            workload,
+            traffic,
             limits: Limits {
                 failed_share: limits.failed_share,
                 lag_p99_us: limits.client_lag.0.as_micros() as u64,

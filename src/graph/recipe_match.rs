@@ -2,6 +2,7 @@
 
 use globset::Glob;
 
+use crate::config::changelog::ScenarioType;
 use crate::config::project::NamedRecipe;
 use crate::config::recipe::Match;
 use crate::matrix::{Point, Topology};
@@ -10,13 +11,15 @@ use crate::matrix::{Point, Topology};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecipeError {
     #[error(
-        "no recipe matches framework `{framework}` (model `{model_prefix}`, precision `{precision}`, runner `{runner}`)"
+        "no recipe matches framework `{framework}` (model `{model_prefix}`, precision `{precision}`, runner `{runner}`{})",
+        if *scenario == ScenarioType::AgenticCoding { ", agentic" } else { "" }
     )]
     None {
         framework: String,
         model_prefix: String,
         precision: String,
         runner: String,
+        scenario: ScenarioType,
     },
     #[error("recipes `{first}` and `{second}` match equally well")]
     Tie { first: String, second: String },
@@ -48,6 +51,7 @@ pub(super) fn best(recipes: &[NamedRecipe], point: &Point) -> Result<usize, Reci
             model_prefix: point.model_prefix.clone(),
             precision: point.precision.clone(),
             runner: point.runner.clone(),
+            scenario: point.scenario_type(),
         }),
     }
 }
@@ -70,6 +74,10 @@ fn holds(conditions: &Match, point: &Point) -> bool {
         && conditions
             .multinode
             .is_none_or(|m| m == matches!(point.topology, Topology::Multi { .. }))
+        && match &conditions.scenario_type {
+            Some(types) => types.contains(&point.scenario_type()),
+            None => point.scenario_type() == ScenarioType::FixedSeqLen,
+        }
 }
 
 fn specificity(conditions: &Match) -> usize {
@@ -82,6 +90,7 @@ fn specificity(conditions: &Match) -> usize {
         runner,
         spec_decoding,
         multinode,
+        scenario_type,
     } = conditions;
     1 + [config, model, model_prefix, precision, runner]
         .iter()
@@ -89,6 +98,7 @@ fn specificity(conditions: &Match) -> usize {
         .count()
         + usize::from(spec_decoding.is_some())
         + usize::from(multinode.is_some())
+        + usize::from(scenario_type.is_some())
 }
 
 #[cfg(test)]

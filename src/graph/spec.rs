@@ -96,11 +96,44 @@ pub struct Handling {
 /// A measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bench {
-    pub workload: Workload,
+    pub traffic: Traffic,
     pub limits: Limits,
     pub isolation: String,
     /// Which of several equal measurements this is, from 0.
     pub trial: u32,
+}
+
+/// What is sent to a server while it is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Traffic {
+    /// Requests of nominal lengths, by the load client.
+    Requests(Workload),
+    /// Traces of coding agents, replayed. Planned: this version has no client that does so.
+    AgentTraces(AgentTraces),
+}
+
+/// Why a bench of agent traces cannot run.
+pub const NO_AGENTIC_CLIENT: &str = "this version of sweep has no client that replays agent traces";
+
+/// A replay of agents' traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgentTraces {
+    /// Agents at work at a time.
+    pub conc: u32,
+    /// In s.
+    pub duration: u32,
+}
+
+/// Why a check of accuracy cannot run.
+pub const NO_EVALS: &str = "this version of sweep plans checks of accuracy and cannot run them";
+
+/// A check of accuracy. Planned: this version runs none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eval {
+    /// Questions in flight at a time.
+    pub conc: u32,
+    /// The longest question with its answer, in tokens; none where traces decide.
+    pub max_model_len: Option<u32>,
 }
 
 impl Server {
@@ -200,21 +233,50 @@ impl Server {
 }
 
 impl Bench {
+    /// The requests that the load client sends. Benches of agent traces are never placed.
+    pub fn workload(&self) -> &Workload {
+        match &self.traffic {
+            Traffic::Requests(workload) => workload,
+            Traffic::AgentTraces(_) => unreachable!("what replays traces is blocked before it is placed"),
+        }
+    }
+
     /// The inputs of the bench: its server's, and its own.
     pub fn inputs(&self, server: &Server) -> Inputs {
         let mut inputs = Inputs::new("bench");
         server.push(&mut inputs);
-        inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
-        let workload = serde_json::to_value(&self.workload).expect("a workload is plain data");
-        for (field, value) in workload.as_object().into_iter().flatten() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            inputs.text(format!("workload {field}"), text);
+        match &self.traffic {
+            Traffic::Requests(workload) => {
+                inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
+                let workload = serde_json::to_value(workload).expect("a workload is plain data");
+                for (field, value) in workload.as_object().into_iter().flatten() {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    inputs.text(format!("workload {field}"), text);
+                }
+            }
+            Traffic::AgentTraces(AgentTraces { conc, duration }) => {
+                inputs.text("traces conc", conc.to_string());
+                inputs.text("traces duration", duration.to_string());
+            }
         }
         inputs.text("isolation", &self.isolation);
         inputs.text("limit failed-share", self.limits.failed_share.to_string());
         inputs.text("limit client-lag-us", self.limits.lag_p99_us.to_string());
         inputs.text("limit client-cpu", self.limits.cpu_share.to_string());
         inputs.text("trial", self.trial.to_string());
+        inputs
+    }
+}
+
+impl Eval {
+    /// The inputs of the check: its server's, and its own.
+    pub fn inputs(&self, server: &Server) -> Inputs {
+        let mut inputs = Inputs::new("eval");
+        server.push(&mut inputs);
+        inputs.text("eval conc", self.conc.to_string());
+        if let Some(tokens) = self.max_model_len {
+            inputs.text("eval max-model-len", tokens.to_string());
+        }
         inputs
     }
 }
@@ -277,6 +339,13 @@ mod tests {
             Arc::unwrap_or_clone(graph.server(chain.server).clone()),
             (**graph.bench(chain.bench)).clone(),
         )
+    }
+
+    fn requests(bench: &mut Bench) -> &mut Workload {
+        match &mut bench.traffic {
+            Traffic::Requests(workload) => workload,
+            Traffic::AgentTraces(_) => panic!("the fixture's points have lengths"),
+        }
     }
 
     /// What is changed, and how.
@@ -363,18 +432,18 @@ mod tests {
     fn every_input_of_a_bench_changes_its_key_and_no_server_s() {
         let (server, before) = first();
         let changes: [Change<Bench>; 14] = [
-            ("prompts", |b| b.workload.prompts += 1),
-            ("warm-up", |b| b.workload.warmup += 1),
-            ("seed", |b| b.workload.seed += 1),
-            ("input length", |b| b.workload.input_len += 1),
-            ("output length", |b| b.workload.output_len += 1),
-            ("range", |b| b.workload.range_ratio = 0.5),
-            ("token ids", |b| b.workload.vocab.1 += 1),
-            ("ignore-eos", |b| b.workload.ignore_eos = false),
+            ("prompts", |b| requests(b).prompts += 1),
+            ("warm-up", |b| requests(b).warmup += 1),
+            ("seed", |b| requests(b).seed += 1),
+            ("input length", |b| requests(b).input_len += 1),
+            ("output length", |b| requests(b).output_len += 1),
+            ("range", |b| requests(b).range_ratio = 0.5),
+            ("token ids", |b| requests(b).vocab.1 += 1),
+            ("ignore-eos", |b| requests(b).ignore_eos = false),
             ("body", |b| {
-                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()));
+                drop(requests(b).extra_body.insert("x".to_owned(), 1.into()));
             }),
-            ("patience", |b| b.workload.request_timeout_s = 1),
+            ("patience", |b| requests(b).request_timeout_s = 1),
             ("isolation", |b| b.isolation.push('x')),
             ("failed share", |b| b.limits.failed_share = 0.5),
             ("client's lag", |b| b.limits.lag_p99_us = 1),
