@@ -108,3 +108,65 @@ fn highest<'a, G: Hash + Eq>(
 fn fleet(point: &Point) -> [&str; 4] {
     [&point.model, &point.runner, &point.framework, &point.precision].map(String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::point::{ConfigKey, Parallel, Scenario};
+    use super::*;
+    use crate::config::master::SpecDecoding;
+
+    fn point(config: &str, tp: u32, conc: u32) -> Point {
+        Point {
+            config: ConfigKey(config.to_owned()),
+            image: "i".to_owned(),
+            model: "m".to_owned(),
+            model_prefix: "m".to_owned(),
+            precision: "fp8".to_owned(),
+            framework: "sglang".to_owned(),
+            runner: "h200".to_owned(),
+            scenario: Scenario::FixedSeqLen { isl: 8192, osl: 1024 },
+            topology: Topology::Single(Parallel { tp, ..Parallel::ONE }),
+            spec_decoding: SpecDecoding::None,
+            conc,
+            router: None,
+            kv_p2p_transfer: None,
+            mark: String::new(),
+        }
+    }
+
+    fn concs(points: &[Point], policy: EvalPolicy) -> Vec<(u32, u32)> {
+        let all: Vec<usize> = (0..points.len()).collect();
+        let of = |i: usize| match points[i].topology {
+            Topology::Single(parallel) => (parallel.tp, points[i].conc),
+            Topology::Multi { .. } => panic!("of one node"),
+        };
+        marked(points, &all, policy).into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn of_one_node_the_highest_and_the_upper_middle_of_all_sizes_together() {
+        let points =
+            [(8, 4), (8, 16), (8, 32), (8, 64), (4, 64), (4, 128)].map(|(tp, conc)| point("a", tp, conc));
+        let expected = [(8, 64), (4, 64), (4, 128)];
+        assert_eq!(concs(&points, EvalPolicy::Default), expected);
+        assert_eq!(concs(&points, EvalPolicy::Only), expected);
+        assert_eq!(concs(&points, EvalPolicy::All).len(), 6);
+        assert!(concs(&points, EvalPolicy::None).is_empty());
+    }
+
+    #[test]
+    fn configs_of_one_model_and_label_are_one_group_and_other_settings_are_not() {
+        let mut points = [point("a", 8, 16), point("b", 8, 32), point("b", 8, 64)];
+        assert_eq!(concs(&points, EvalPolicy::Default), [(8, 32), (8, 64)]);
+        points[0].spec_decoding = SpecDecoding::Mtp;
+        assert_eq!(concs(&points, EvalPolicy::Default), [(8, 16), (8, 64)]);
+    }
+
+    #[test]
+    fn other_lengths_are_never_checked() {
+        let mut other = point("a", 8, 64);
+        other.scenario = Scenario::FixedSeqLen { isl: 1024, osl: 1024 };
+        assert!(!can_be_checked(&other));
+        assert!(concs(&[other], EvalPolicy::All).is_empty());
+    }
+}
