@@ -152,12 +152,13 @@ impl<'a> Compiler<'a> {
             .map_err(|e| self.no_hardware(point, &e))?;
         let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
+        let revision = project.pins.models.get(&point.model);
         let templates = self
             .templates
             .entry(index)
             .or_insert_with(|| Templates::new(named));
         let expanded = match templates {
-            Ok(templates) => templates.expand(point, &served.hardware.gpu),
+            Ok(templates) => templates.expand(point, &served.hardware.gpu, revision.map(String::as_str)),
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
@@ -195,7 +196,8 @@ impl<'a> Compiler<'a> {
         expanded: Expanded,
         served: Served,
     ) -> Result<Server, Diagnostic> {
-        let image = Image::parse(&point.image, |file| {
+        let pins = &self.project.pins;
+        let image = Image::parse(&point.image, pins, |file| {
             self.digest(file).map_err(std::io::Error::other)
         })
         .map_err(|e| self.wrong(point, e))?;
@@ -225,9 +227,9 @@ impl<'a> Compiler<'a> {
         Ok(Server {
             simulated: simulated(point, &served.hardware)
                 .map_err(|e| self.not_simulated(point, &served, &e))?,
-            image_reference: point.image.clone(),
             image,
             model: point.model.clone(),
+            model_revision: pins.models.get(&point.model).cloned(),
             command,
             script,
             env: expanded.env,
