@@ -375,12 +375,7 @@ fn builtin_bench(
 fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
     let bench = &named.recipe.bench;
     let mut extra_body = bench.body.clone();
-    let reset = named
-        .recipe
-        .server
-        .as_ref()
-        .and_then(|server| server.reset.as_ref());
-    if let Some(body) = reset.and_then(|reset| reset.body.as_ref()) {
+    if let Some(body) = reset(named).and_then(|reset| reset.body.as_ref()) {
         extra_body.extend(body.clone());
     }
     Workload {
