@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
-use super::recipe_match::{RecipeError, best};
+use super::recipe_match::{RecipeError, Recipes};
 use super::spec::{
     AgentTraces, Bench, Engine, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, Server, Traffic, isolation,
 };
@@ -25,6 +25,7 @@ use crate::sim::{self, ConfigError, SimConfig};
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
     project: &'a Project,
+    recipes: Recipes<'a>,
     profile: (&'a str, &'a Profile),
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
@@ -51,6 +52,7 @@ impl<'a> Compiler<'a> {
             .map(|config| (config.key.as_str(), config))
             .collect();
         Self {
+            recipes: Recipes::new(&project.recipes),
             project,
             profile,
             digest,
@@ -150,7 +152,7 @@ impl<'a> Compiler<'a> {
             .or_insert_with(|| served(project, profile, &point.runner))
             .clone()
             .map_err(|e| self.no_hardware(point, &e))?;
-        let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
+        let index = self.recipes.best(point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
         let templates = self
             .templates
