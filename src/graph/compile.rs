@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
-use super::recipe_match::{RecipeError, best};
+use super::recipe_match::{RecipeError, Recipes};
 use super::spec::{
     Bench, Client, Engine, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server,
     isolation,
@@ -26,6 +26,7 @@ use crate::sim::{self, ConfigError, SimConfig};
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
     project: &'a Project,
+    recipes: Recipes<'a>,
     profile: (&'a str, &'a Profile),
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
@@ -52,6 +53,7 @@ impl<'a> Compiler<'a> {
             .map(|config| (config.key.as_str(), config))
             .collect();
         Self {
+            recipes: Recipes::new(&project.recipes),
             project,
             profile,
             digest,
@@ -151,7 +153,7 @@ impl<'a> Compiler<'a> {
             .or_insert_with(|| served(project, profile, &point.runner))
             .clone()
             .map_err(|e| self.no_hardware(point, &e))?;
-        let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
+        let index = self.recipes.best(point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
         let revision = project.pins.models.get(&point.model);
         let templates = self
