@@ -32,13 +32,29 @@ pub(super) struct ChangedArgs {
 }
 
 impl ChangedArgs {
-    /// What the words select, narrowed, with the checks of accuracy.
+    /// What the words select, narrowed, with the checks of accuracy. That no changelog entry was added is a failure.
     pub(super) fn select(
         &self,
         workspace: &Workspace,
         graph: &Graph,
         words: &[String],
     ) -> Result<Selection, Failure> {
+        self.select_added(workspace, graph, words)?.ok_or_else(|| {
+            let ranges = self.changed.join(", ");
+            Failure::Unmatched(
+                Diagnostic::error(format!("no changelog entry was added in {ranges}"))
+                    .help("entries count once they are committed"),
+            )
+        })
+    }
+
+    /// The same; none where no changelog entry was added.
+    pub(super) fn select_added(
+        &self,
+        workspace: &Workspace,
+        graph: &Graph,
+        words: &[String],
+    ) -> Result<Option<Selection>, Failure> {
         let mut selection = workspace.select_unchecked(graph, words)?;
         let policy = self.evals.unwrap_or_default();
         let selected: BTreeSet<usize> = selection
@@ -51,7 +67,9 @@ impl ChangedArgs {
             true if policy == EvalPolicy::Only => (BTreeSet::new(), selection.marked(graph, policy)),
             true => (selected, selection.marked(graph, policy)),
             false => {
-                let asked = self.asked(workspace, graph, policy)?;
+                let Some(asked) = self.asked(workspace, graph, policy)? else {
+                    return Ok(None);
+                };
                 let checkable: BTreeSet<usize> = selection.checkable().collect();
                 let measure = asked.measure.intersection(&selected).copied().collect();
                 (measure, asked.evals.intersection(&checkable).copied().collect())
@@ -77,11 +95,16 @@ impl ChangedArgs {
                     .help("`--evals all` takes every one that can be checked: 8k1k and agentic-coding"),
             ));
         }
-        Ok(selection)
+        Ok(Some(selection))
     }
 
-    /// What the entries of all ranges ask for.
-    fn asked(&self, workspace: &Workspace, graph: &Graph, policy: EvalPolicy) -> Result<Changed, Failure> {
+    /// What the entries of all ranges ask for; none where there are none.
+    fn asked(
+        &self,
+        workspace: &Workspace,
+        graph: &Graph,
+        policy: EvalPolicy,
+    ) -> Result<Option<Changed>, Failure> {
         let mut asked = Changed::default();
         let mut entries = 0;
         for range in &self.changed {
@@ -96,14 +119,7 @@ impl ChangedArgs {
             asked.measure.extend(one.measure);
             asked.evals.extend(one.evals);
         }
-        if entries == 0 {
-            let ranges = self.changed.join(", ");
-            return Err(Failure::Unmatched(
-                Diagnostic::error(format!("no changelog entry was added in {ranges}"))
-                    .help("entries count once they are committed"),
-            ));
-        }
-        Ok(asked)
+        Ok((entries > 0).then_some(asked))
     }
 }
 

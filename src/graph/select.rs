@@ -35,6 +35,18 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// These targets with everything that they need.
+    pub fn of_targets(graph: &Graph, name: String, words: Vec<String>, targets: BTreeSet<NodeIndex>) -> Self {
+        let mut selection = Self {
+            name,
+            words,
+            targets,
+            ..Self::default()
+        };
+        close(graph, &mut selection);
+        selection
+    }
+
     /// Keeps of the selected measurements and rows those of the points in `measure`, of the checks of accuracy those in
     /// `check`, with what they need.
     pub fn restrict(&mut self, graph: &Graph, measure: &BTreeSet<usize>, check: &BTreeSet<usize>) {
