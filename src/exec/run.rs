@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{EVENT_VERSION, Event, Stamped};
 use super::process::{GuardBinary, Owned};
-use super::signals::Interrupts;
+use super::signals::{Cause, Interrupts};
 use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
 use crate::cache::remote::Sender;
@@ -198,9 +198,11 @@ impl Run {
         let sender = self.sender();
         let sender = sender.as_ref().filter(|_| is_sent);
         if let Some(sender) = sender {
-            sender.announce(&record.key)?;
+            // Without the note only the next build would not know.
+            let _ = sender.announce(&record.key);
         }
-        let written = self.store().publish(record, blobs)?;
+        let written = self.store().publish(record, blobs);
+        let written = written.inspect_err(|error| self.mind(error.fs()))?;
         if let Some(sender) = sender {
             sender.offer(record, written);
         }
@@ -243,5 +245,17 @@ impl Run {
 
     fn sender(&self) -> MutexGuard<'_, Option<Sender>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on how something was written. Where nothing more can be written the run ends: what it would measure from
+    /// here on could not be kept either.
+    pub fn written<T>(&self, written: Result<T, FsError>) -> Result<T, FsError> {
+        written.inspect_err(|error| self.mind(Some(error)))
+    }
+
+    fn mind(&self, error: Option<&FsError>) {
+        if error.is_some_and(FsError::is_lasting) {
+            self.interrupts.give_up(Cause::DiskFull);
+        }
     }
 }
