@@ -33,9 +33,11 @@ pub mod merge;
 pub mod payload;
 pub mod record;
 pub mod run;
+pub mod seen;
 pub mod stat;
 pub mod stats;
 pub mod store;
+pub mod take;
 pub mod verify;
 
 pub use cas::{Blob, Cas, Fetched};
@@ -47,5 +49,6 @@ pub use lock::{Holder, LockError, LockGuard, Wait};
 pub use log::{Damage, Forgotten, Origin};
 pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{RunDir, RunId};
+pub use seen::Seen;
 pub use stat::StatCache;
 pub use store::{Source, Store, StoreError};

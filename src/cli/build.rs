@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::cache::{CacheFolder, after_build};
 use super::changed::{ChangedArgs, Narrowed};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
+use super::null_build::{NullBuild, print, say_finished, say_hit};
 use super::plan;
-use super::print::out;
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
@@ -24,7 +24,7 @@ use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::exec::build::{Build, Outcome, build};
-use crate::exec::event::{EVENT_VERSION, Event, Stamped};
+use crate::exec::event::{Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
 use crate::exec::image::{VenvMaker, venv_key};
 use crate::exec::journal::Journal;
@@ -36,8 +36,9 @@ use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
 use crate::graph::spec::Image;
 use crate::graph::{Graph, Selection};
+use crate::plan::compiled::{Answer, Found};
 use crate::plan::{Plan, Policy};
-use crate::results::terminal;
+use crate::results::{Collection, Nature, terminal};
 
 /// Measure what is stale and print the summary.
 #[derive(Debug, Args)]
@@ -83,6 +84,11 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
+    let null = NullBuild::begin(arguments, args);
+    let policy = args.policy();
+    if let Some(hit) = null.ask(&policy) {
+        return Ok(say_hit(&hit, args.format));
+    }
     let workspace = Workspace::open(arguments)?;
     let mut graph = workspace.graph();
     let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
@@ -94,7 +100,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         &mut graph,
         &selection,
         &store,
-        args.policy(),
+        policy,
     )?;
     if args.dry_run {
         let format = if args.format == Format::Json {
@@ -106,7 +112,8 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    note_evals(&evals);
+    let evals_note = note_of_evals(&evals);
+    print_all(evals_note.as_slice());
     refuse_broken(&graph, &selection)?;
     if plan.is_fresh() {
         let build = Build {
@@ -119,6 +126,19 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
+            if let Some(view) = &outcome.view {
+                let found = Found {
+                    project: &workspace.project,
+                    profile,
+                    graph: &graph,
+                    store: &store,
+                    plan: &plan,
+                    written: &[view.collections.as_slice(), std::slice::from_ref(&view.summary)].concat(),
+                    absent: &view.absent,
+                };
+                let warnings = [workspace.project.warnings.0.as_slice(), evals_note.as_slice()].concat();
+                null.keep(&warnings, answer(&workspace, &outcome, args.format), &found);
+            }
             return Ok(conclude_fresh(&workspace, &outcome, args.format));
         }
     }
@@ -404,40 +424,15 @@ fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), sta
     reporter.event(stamped);
 }
 
-/// The end of a build that had nothing to run. There is no run to speak of, yet a reader of events hears the outcome.
+/// The end of a build that had nothing to run.
 fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> ExitCode {
-    if format == Format::Json {
-        let event = Event::RunFinished {
-            passed: 0,
-            fresh: outcome.fresh,
-            failed: 0,
-            skipped: 0,
-            servers_started: 0,
-            elapsed_ms: 0,
-        };
-        let stamped = Stamped {
-            v: EVENT_VERSION,
-            unix_ms: unix_ms(),
-            event,
-        };
-        let line = serde_json::to_string(&stamped).expect("events have text keys");
-        out(&format!("{line}\n"));
-    }
+    say_finished(outcome.fresh, format);
     conclude(workspace, outcome, format, None)
 }
 
 /// Prints what came of it and decides the exit code.
 fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupted: Option<u8>) -> ExitCode {
-    if let Some(view) = &outcome.view {
-        append_step_summary(&view.summary_text);
-    }
-    if format == Format::Human {
-        out(&terminal(&outcome.collection, look()));
-        for absent in &outcome.absent {
-            eprintln!("{}: {}", absent.target, absent.reason);
-        }
-        eprintln!("{}", closing_line(workspace, outcome));
-    }
+    print(&answer(workspace, outcome, format), format);
     match interrupted {
         Some(code) => ExitCode::from(code),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
@@ -447,14 +442,59 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     }
 }
 
-/// Says that accuracy is not checked where the changelog asks for it.
-fn note_evals(evals: &[usize]) {
-    if !evals.is_empty() {
-        print_all(&[Diagnostic::warning(format!(
+/// What is printed of an outcome.
+fn answer(workspace: &Workspace, outcome: &Outcome, format: Format) -> Answer {
+    let mut answer = Answer {
+        fresh: outcome.fresh,
+        ..Answer::default()
+    };
+    if let Some(view) = &outcome.view {
+        answer.summary.clone_from(&view.summary);
+    }
+    if format == Format::Human {
+        answer.table = match outcome.collection.rows().len() {
+            0..=MOST_ROWS => terminal(&outcome.collection, look()),
+            _ => too_many_rows(&outcome.collection),
+        };
+        for absent in &outcome.absent {
+            answer
+                .closing
+                .push_str(&format!("{}: {}\n", absent.target, absent.reason));
+        }
+        answer.closing.push_str(&closing_line(workspace, outcome));
+        answer.closing.push('\n');
+    }
+    answer
+}
+
+/// Rows that a build prints at most. A longer table is looked up, not read: its files and `sweep results` have it.
+const MOST_ROWS: usize = 250;
+
+fn too_many_rows(collection: &Collection) -> String {
+    let of = |nature| collection.of(nature).len();
+    let (measured, simulated) = (of(Nature::Measured), of(Nature::Simulated));
+    let mut counts = Vec::new();
+    if measured > 0 {
+        counts.push(format!("{measured} measured"));
+    }
+    if simulated > 0 {
+        counts.push(format!("{simulated} SIMULATED, not measured on this hardware"));
+    }
+    let all = counted(measured + simulated, "row");
+    format!(
+        "{all}: {}\ntoo many to show here: `sweep results PATTERN` prints some\n",
+        counts.join(", ")
+    )
+}
+
+/// That accuracy is not checked where the changelog asks for it.
+fn note_of_evals(evals: &[usize]) -> Option<Diagnostic> {
+    (!evals.is_empty()).then(|| {
+        Diagnostic::warning(format!(
             "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
             evals.len()
-        ))]);
-    }
+        ))
+    })
 }
 
 fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
@@ -477,21 +517,4 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         }
     }
     line
-}
-
-/// GitHub shows this file on the job's page.
-fn append_step_summary(text: &str) {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return;
-    };
-    let appended = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .and_then(|mut file| writeln!(file, "{text}"));
-    if let Err(error) = appended {
-        print_all(&[Diagnostic::warning(format!(
-            "write the job's step summary: {error}"
-        ))]);
-    }
 }

@@ -14,6 +14,7 @@ mod inferencex;
 pub mod log;
 mod ls;
 mod migrate;
+mod null_build;
 mod plan;
 mod print;
 pub mod report;

@@ -198,7 +198,10 @@ impl Board {
                     unix_ms,
                 });
             }
-            Event::Collected { .. } | Event::Summarized { .. } | Event::Healed { .. } => {}
+            Event::PlanReused { .. }
+            | Event::Collected { .. }
+            | Event::Summarized { .. }
+            | Event::Healed { .. } => {}
         }
     }
 
