@@ -39,6 +39,7 @@ const LOCAL: [u64; 8] = [
 pub struct Watch {
     began: SystemTime,
     at: Instant,
+    clock: fn() -> SystemTime,
 }
 
 /// What a build found, all of it fresh.
@@ -58,9 +59,15 @@ pub struct Found<'a> {
 impl Watch {
     /// Now.
     pub fn begin() -> Self {
+        Self::begin_by(SystemTime::now)
+    }
+
+    /// The same by another clock on the wall.
+    pub(super) fn begin_by(clock: fn() -> SystemTime) -> Self {
         Self {
-            began: SystemTime::now(),
+            began: clock(),
             at: Instant::now(),
+            clock,
         }
     }
 
@@ -125,7 +132,7 @@ impl Watch {
     /// Whether the clock on the wall went as far as the one that only goes forward.
     fn clock_was_even(&self) -> bool {
         const SLACK: Duration = Duration::from_secs(1);
-        let by_the_wall = SystemTime::now().duration_since(self.began);
+        let by_the_wall = (self.clock)().duration_since(self.began);
         by_the_wall.is_ok_and(|elapsed| elapsed.abs_diff(self.at.elapsed()) < SLACK)
     }
 }

@@ -41,6 +41,8 @@ mod ask;
 mod format;
 mod keep;
 mod question;
+#[cfg(test)]
+mod tests;
 
 pub use answer::Answer;
 pub use ask::{Hit, ask};
