@@ -97,9 +97,14 @@ impl<'a> Templates<'a> {
         Ok(Self { environment, recipe })
     }
 
-    /// Expands everything for `point` on GPUs of kind `gpu`.
-    pub fn expand(&self, point: &Point, gpu: &str) -> Result<Expanded, TemplateError> {
-        let names = names_of(point, gpu);
+    /// Expands everything for `point` on GPUs of kind `gpu`, its model in the pinned `revision`.
+    pub fn expand(
+        &self,
+        point: &Point,
+        gpu: &str,
+        revision: Option<&str>,
+    ) -> Result<Expanded, TemplateError> {
+        let names = context! { model_revision => revision.unwrap_or_default(), ..names_of(point, gpu) };
         let server = &self.recipe.recipe.server;
         let command = match &server.command {
             Some(_) => {
@@ -114,7 +119,8 @@ impl<'a> Templates<'a> {
             let value = self.render(&format!("env {name}"), &["server", "env", name], &names)?;
             env.insert(name.clone(), value);
         }
-        let contract = contract(point, gpu);
+        let mut contract = contract(point, gpu);
+        contract.insert("MODEL_REVISION", revision.unwrap_or_default().to_owned());
         for (i, name) in server.contract.iter().enumerate() {
             let value = contract.get(name.as_str()).ok_or_else(|| TemplateError {
                 unknown: Some(UnknownName {
@@ -372,7 +378,7 @@ mod tests {
             .iter()
             .find(|r| r.name == "engine")
             .unwrap();
-        Templates::new(recipe)?.expand(&point, "h100")
+        Templates::new(recipe)?.expand(&point, "h100", None)
     }
 
     fn command(template: &str) -> Result<String, TemplateError> {

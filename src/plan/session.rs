@@ -156,7 +156,7 @@ fn obstacle(name: &str, pool: &Pool, server: &Server) -> Option<String> {
         )),
         Executor::Process if pool.simulate.is_some() => None,
         Executor::Process => match &server.image {
-            Image::Container(reference) => Some(format!(
+            Image::Container { reference, .. } => Some(format!(
                 "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
             )),
             Image::Pypi { .. } | Image::Builtin => None,
