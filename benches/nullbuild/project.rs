@@ -136,7 +136,7 @@ pub(crate) fn fabricate(dir: &Path, shape: &Shape) {
         );
         let raw = format!(r#"{{"fabricated":"by benches/nullbuild","raw":"{process_id}"}}"#);
         let outputs = [("row", row.as_bytes()), ("raw", raw.as_bytes())];
-        let inputs = process_inputs(point, Digest::of(trace.as_bytes()));
+        let inputs = process_inputs(point, "trace", Digest::of(trace.as_bytes()));
         keep(&mut store, process_id, inputs, &outputs, BTreeMap::new());
         rows.push((process_id.to_string(), Digest::of(row.as_bytes())));
     }

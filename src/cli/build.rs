@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
 use super::changed::{ChangedArgs, Narrowed};
+use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::null_build::{NullBuild, print, say_finished, say_hit};
@@ -49,6 +51,7 @@ use crate::results::{Collection, Nature, terminal};
   sweep build 'dsr1-*' -n              only say what would run, and why
   sweep build --changed origin/main..HEAD   what new changelog entries ask for
   sweep build --max-age 7d nightly     measure again what is older than a week
+  sweep build --shard h200-2of8-1c9f02ab   one job's part of a sweep that `sweep ci plan` dealt out
   sweep build nightly --format json    events as JSON lines
 
 The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
@@ -57,6 +60,11 @@ pub(super) struct BuildArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Measure a shard of `sweep ci plan`, in the place of what patterns select.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["patterns", "ChangedArgs", "rerun", "max_age"])]
+    pub shard: Option<String>,
+    #[command(flatten)]
+    pub plan_file: PlanFileArg,
     /// Only show the plan; the same as `sweep plan`.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -84,26 +92,58 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
-    let null = NullBuild::begin(arguments, args);
     let policy = args.policy();
+    let null = NullBuild::begin(arguments, args);
     if let Some(hit) = null.ask(&policy) {
         return Ok(say_hit(&hit, args.format));
     }
-    let workspace = Workspace::open(arguments)?;
+    let mut workspace = Workspace::open(arguments)?;
+    let how = How {
+        dry_run: args.dry_run,
+        no_wait: args.no_wait,
+        format: args.format,
+    };
+    let Some(id) = &args.shard else {
+        let asked = Asked::Patterns {
+            words: &args.patterns,
+            changed: &args.changed,
+            policy,
+        };
+        return run_asked(arguments, &workspace, &asked, how, Some(&null));
+    };
+    let handed = Handed::read(&workspace.cache, &args.plan_file)?;
+    let arguments = handed.enter(&mut workspace, arguments)?;
+    let shard = handed.shard(id)?;
+    let asked = Asked::Shard {
+        handed: &handed,
+        shard,
+    };
+    run_asked(&arguments, &workspace, &asked, how, None)
+}
+
+/// How a build goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub dry_run: bool,
+    pub no_wait: bool,
+    pub format: Format,
+}
+
+/// Builds what was asked for. Where there was nothing to do, `null` keeps the answer.
+pub(super) fn run_asked(
+    arguments: &WorkspaceArgs,
+    workspace: &Workspace,
+    asked: &Asked<'_>,
+    how: How,
+    null: Option<&NullBuild>,
+) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    let Narrowed { selection, evals } = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        policy,
-    )?;
-    if args.dry_run {
-        let format = if args.format == Format::Json {
+    let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.dry_run {
+        let format = if how.format == Format::Json {
             ls::Format::Json
         } else {
             ls::Format::Text
@@ -126,7 +166,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            if let Some(view) = &outcome.view {
+            if let (Some(null), Some(view)) = (null, &outcome.view) {
                 let found = Found {
                     project: &workspace.project,
                     profile,
@@ -137,25 +177,25 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
                     absent: &view.absent,
                 };
                 let warnings = [workspace.project.warnings.0.as_slice(), evals_note.as_slice()].concat();
-                null.keep(&warnings, answer(&workspace, &outcome, args.format), &found);
+                null.keep(&warnings, answer(workspace, &outcome, how.format, true), &found);
             }
-            return Ok(conclude_fresh(&workspace, &outcome, args.format));
+            return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(&workspace, &graph, &plan)?;
+    refuse_unrunnable(workspace, &graph, &plan)?;
     drop(store);
-    let cache = &workspace.cache;
     Attempt {
         arguments,
-        args,
-        cache,
+        asked,
+        how,
+        cache: &workspace.cache,
     }
     .run()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -189,7 +229,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
 /// A build that has something to run.
 struct Attempt<'a> {
     arguments: &'a WorkspaceArgs,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    how: How,
     cache: &'a Path,
 }
 
@@ -228,18 +269,19 @@ impl Attempt<'_> {
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;
-            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
+            return Ok(conclude_fresh(&workspace, &outcome, self.how.format));
         }
         Live {
             workspace: &workspace,
-            args: self.args,
+            asked: self.asked,
+            format: self.how.format,
         }
         .run_sessions(store, id, &work, healed)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
-        let wait = if self.args.no_wait {
+        let wait = if self.how.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
@@ -249,11 +291,8 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let changed = &self.args.changed;
-        let selection = changed.select(workspace, &graph, &self.args.patterns)?.selection;
-        let (_, profile) = workspace.profile();
-        let policy = self.args.policy();
-        let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, store, policy)?;
+        let selection = self.asked.select(workspace, &graph)?.selection;
+        let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
 }
@@ -282,7 +321,8 @@ fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
 /// A build at work, with the lock held.
 struct Live<'a> {
     workspace: &'a Workspace,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    format: Format,
 }
 
 impl Live<'_> {
@@ -353,7 +393,7 @@ impl Live<'_> {
         }
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
-        Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
+        Ok(conclude(self.workspace, &outcome, self.format, interrupted))
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -368,12 +408,7 @@ impl Live<'_> {
     fn reporter(&self) -> Box<dyn Reporter + Send> {
         let ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty());
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        choose(
-            Some(self.args.format),
-            std::io::stderr().is_terminal(),
-            ci,
-            no_color,
-        )
+        choose(Some(self.format), std::io::stderr().is_terminal(), ci, no_color)
     }
 
     fn introduce(&self, run: &Run, work: &Build<'_>, healed: Vec<String>) {
@@ -382,7 +417,7 @@ impl Live<'_> {
             sweep_version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: work.graph.profile.clone(),
             sweep: work.selection.name.clone(),
-            words: self.args.patterns.clone(),
+            words: self.asked.words(),
             host: run.host.clone(),
             pid: std::process::id(),
         });
@@ -395,7 +430,7 @@ impl Live<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let foretold = foretell(work.graph, work.plan, work.profile);
+        let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -432,7 +467,9 @@ fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> E
 
 /// Prints what came of it and decides the exit code.
 fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupted: Option<u8>) -> ExitCode {
-    print(&answer(workspace, outcome, format), format);
+    // Measurements alone have no table.
+    let has_table = outcome.view.is_some() || interrupted.is_some();
+    print(&answer(workspace, outcome, format, has_table), format);
     match interrupted {
         Some(code) => ExitCode::from(code),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
@@ -443,7 +480,7 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
 }
 
 /// What is printed of an outcome.
-fn answer(workspace: &Workspace, outcome: &Outcome, format: Format) -> Answer {
+fn answer(workspace: &Workspace, outcome: &Outcome, format: Format, has_table: bool) -> Answer {
     let mut answer = Answer {
         fresh: outcome.fresh,
         ..Answer::default()
@@ -453,6 +490,7 @@ fn answer(workspace: &Workspace, outcome: &Outcome, format: Format) -> Answer {
     }
     if format == Format::Human {
         answer.table = match outcome.collection.rows().len() {
+            _ if !has_table => String::new(),
             0..=MOST_ROWS => terminal(&outcome.collection, look()),
             _ => too_many_rows(&outcome.collection),
         };

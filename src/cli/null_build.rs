@@ -2,7 +2,7 @@
 //! the project was read.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::build::BuildArgs;
@@ -26,8 +26,9 @@ pub(super) struct NullBuild {
 impl NullBuild {
     /// To be made before anything of the project is read.
     pub(super) fn begin(workspace: &WorkspaceArgs, args: &BuildArgs) -> Self {
-        // What git tells is not known without asking it, and the other two never end here.
-        let is_asked = args.changed.changed.is_empty() && !args.rerun && !args.dry_run;
+        // What git and another job tell is not known without asking them, and the other two never end here.
+        let is_asked =
+            args.changed.changed.is_empty() && args.shard.is_none() && !args.rerun && !args.dry_run;
         let options = [
             format!(
                 "{:?} {:?} {}",
@@ -108,7 +109,12 @@ fn say(event: Event) {
 
 /// Prints what came of a build, and adds its summary to the job's.
 pub(super) fn print(answer: &Answer, format: Format) {
-    append_step_summary(&answer.summary);
+    if step_summary().is_some() && !answer.summary.as_os_str().is_empty() {
+        match std::fs::read_to_string(&answer.summary) {
+            Ok(text) => append_step_summary(&text),
+            Err(error) => warn_of_step_summary(&error),
+        }
+    }
     if format == Format::Human {
         out(&answer.table);
         eprint!("{}", answer.closing);
@@ -116,21 +122,26 @@ pub(super) fn print(answer: &Answer, format: Format) {
 }
 
 /// GitHub shows this file on the job's page.
-fn append_step_summary(summary: &Path) {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return;
-    };
-    if summary.as_os_str().is_empty() {
-        return;
-    }
-    let appended = std::fs::read_to_string(summary).and_then(|text| {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).append(true).open(&path)?;
-        writeln!(file, "{text}")
-    });
+fn step_summary() -> Option<PathBuf> {
+    let path = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
+/// Adds a text to what GitHub shows on the job's page, where this is a job.
+pub(super) fn append_step_summary(text: &str) {
+    let Some(path) = step_summary() else { return };
+    let appended = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| writeln!(file, "{text}"));
     if let Err(error) = appended {
-        print_all(&[Diagnostic::warning(format!(
-            "write the job's step summary: {error}"
-        ))]);
+        warn_of_step_summary(&error);
     }
+}
+
+fn warn_of_step_summary(error: &std::io::Error) {
+    print_all(&[Diagnostic::warning(format!(
+        "write the job's step summary: {error}"
+    ))]);
 }

@@ -27,16 +27,20 @@ pub enum Found {
     Odd,
 }
 
-impl Found {
+impl Looked {
     /// Whether there is a plain file, without reading it.
-    pub fn probe(path: &Path) -> Self {
-        match path.metadata() {
-            Ok(found) if found.is_file() => Self::File,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Nothing,
-            Ok(_) | Err(_) => Self::Odd,
-        }
+    pub fn probe(root: &Path, path: &Path) -> Self {
+        let found = match root.join(path).metadata() {
+            Ok(found) if found.is_file() => Found::File,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
+            Ok(_) | Err(_) => Found::Odd,
+        };
+        let path = path.to_path_buf();
+        Self { path, found }
     }
+}
 
+impl Found {
     pub fn is_file(&self) -> bool {
         matches!(self, Self::File | Self::Text(_))
     }

@@ -17,6 +17,7 @@ pub mod priority;
 pub mod project;
 pub mod quantity;
 pub mod recipe;
+mod recipe_rules;
 pub mod reference;
 pub mod rules;
 pub mod runners;

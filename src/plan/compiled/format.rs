@@ -56,11 +56,11 @@ pub(super) struct Compiled<'a> {
 }
 
 /// The bytes of a plan. Paths hold no zero: they came from the file system.
-pub(super) fn to_bytes<'a>(
+pub(super) fn to_bytes(
     question: &Digest,
     answer: &Answer,
     processor: &str,
-    watched: &[Watched<&'a Path>],
+    watched: &[Watched<&Path>],
     blobs: &[(Digest, Seen)],
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4096 + answer.table.len() + watched.len() * 128 + blobs.len() * BLOB);

@@ -237,8 +237,8 @@ impl RestsOn<'_> {
                 return Ok(false);
             }
         }
-        let absent = found.absent.iter();
-        Ok(absent.fold(true, |all, path| self.watch(path, format::Watch::Nothing) && all))
+        let mut absent = found.absent.iter();
+        Ok(absent.all(|path| self.watch(path, format::Watch::Nothing)))
     }
 
     /// The blobs of every target of the plan, in the order of their digests.

@@ -74,7 +74,7 @@ impl World {
             };
             let bench = judge.bench_inputs(&chain(&graph, point)).key();
             let trace = Digest::of(format!("trace of {bench}").as_bytes());
-            let row = process_inputs(&graph.points[point], trace).key();
+            let row = process_inputs(&graph.points[point], "trace", trace).key();
             let id = TargetId::new(Kind::Process, graph.points[point].id()).to_string();
             rows.push((id, Digest::of(format!("row of {row}").as_bytes())));
         }
