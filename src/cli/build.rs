@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
@@ -36,7 +36,7 @@ use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
-use crate::graph::spec::Image;
+use crate::graph::spec::{Image, NO_EVALS};
 use crate::graph::{Graph, Selection};
 use crate::plan::compiled::{Answer, Found};
 use crate::plan::{Plan, Policy};
@@ -138,7 +138,7 @@ pub(super) fn run_asked(
     null: Option<&NullBuild>,
 ) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = asked.select(workspace, &graph)?;
+    let selection = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
@@ -148,14 +148,14 @@ pub(super) fn run_asked(
         } else {
             ls::Format::Text
         };
-        plan::print(&graph, &selection, &evals, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, format);
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let evals_note = note_of_evals(&evals);
+    let evals_note = note_of_evals(selection.evals(&graph).count());
     print_all(evals_note.as_slice());
     refuse_broken(&graph, &selection)?;
-    if plan.is_fresh() {
+    if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
             selection: &selection,
@@ -182,7 +182,7 @@ pub(super) fn run_asked(
             return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(workspace, &graph, &plan)?;
+    refuse_unrunnable(workspace, &graph, &selection, &plan)?;
     drop(store);
     Attempt {
         arguments,
@@ -195,7 +195,12 @@ pub(super) fn run_asked(
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(
+    workspace: &Workspace,
+    graph: &Graph,
+    selection: &Selection,
+    plan: &Plan,
+) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -206,6 +211,11 @@ pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Pla
         }
     }
     let mut by_reason = BTreeMap::<&str, usize>::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            *by_reason.entry(&diagnostic.message).or_default() += 1;
+        }
+    }
     for session in &plan.sessions {
         if let Some(reason) = &session.blocked {
             *by_reason.entry(reason).or_default() += session.points.len();
@@ -213,7 +223,8 @@ pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Pla
     }
     let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
     let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
-    let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
+    let only_rows = plan.sessions.is_empty() && !plan.is_fresh();
+    let runnable = only_rows || plan.sessions.iter().any(|session| session.blocked.is_none());
     if runnable || by_reason.is_empty() {
         let warnings = by_reason
             .into_iter()
@@ -291,7 +302,7 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let selection = self.asked.select(workspace, &graph)?.selection;
+        let selection = self.asked.select(workspace, &graph)?;
         let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
@@ -461,7 +472,7 @@ fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), sta
 
 /// The end of a build that had nothing to run.
 fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> ExitCode {
-    say_finished(outcome.fresh, format);
+    say_finished(outcome.fresh, outcome.skipped, format);
     conclude(workspace, outcome, format, None)
 }
 
@@ -525,14 +536,9 @@ fn too_many_rows(collection: &Collection) -> String {
     )
 }
 
-/// That accuracy is not checked where the changelog asks for it.
-fn note_of_evals(evals: &[usize]) -> Option<Diagnostic> {
-    (!evals.is_empty()).then(|| {
-        Diagnostic::warning(format!(
-            "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
-            evals.len()
-        ))
-    })
+/// That accuracy is not checked. It makes no measurement stale and no build fail.
+fn note_of_evals(evals: usize) -> Option<Diagnostic> {
+    (evals > 0).then(|| Diagnostic::info(format!("{} left out: {NO_EVALS}", counted(evals, "eval"))))
 }
 
 fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {

@@ -29,17 +29,12 @@ impl NullBuild {
         // What git and another job tell is not known without asking them, and the other two never end here.
         let is_asked =
             args.changed.changed.is_empty() && args.shard.is_none() && !args.rerun && !args.dry_run;
+        // The whole command line, so that an option that comes to it is never forgotten here.
         let options = [
-            format!(
-                "{:?} {:?} {}",
-                args.format,
-                look(),
-                wants_color(&std::io::stderr())
-            ),
-            format!("profile {:?}", workspace.profile),
-            format!("trim-conc {}", args.changed.trim_conc),
+            format!("{workspace:?} {args:?}"),
+            format!("{:?} {}", look(), wants_color(&std::io::stderr())),
         ];
-        let parts = options.iter().chain(&args.patterns).map(String::as_bytes);
+        let parts = options.iter().map(String::as_bytes);
         let root = is_asked.then(|| root(workspace).ok()).flatten();
         Self {
             question: root.and_then(|root| Question::new(&root, parts)),
@@ -78,19 +73,19 @@ pub(super) fn say_hit(hit: &Hit, format: Format) -> ExitCode {
         });
     }
     eprint!("{}", hit.answer.warnings);
-    say_finished(hit.answer.fresh, format);
+    say_finished(hit.answer.fresh, 0, format);
     print(&hit.answer, format);
     ExitCode::from(FRESH)
 }
 
 /// There is no run to speak of, yet a reader of events hears the outcome.
-pub(super) fn say_finished(fresh: usize, format: Format) {
+pub(super) fn say_finished(fresh: usize, skipped: usize, format: Format) {
     if format == Format::Json {
         say(Event::RunFinished {
             passed: 0,
             fresh,
             failed: 0,
-            skipped: 0,
+            skipped,
             servers_started: 0,
             elapsed_ms: 0,
         });

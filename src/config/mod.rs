@@ -5,6 +5,7 @@ pub mod changelog;
 pub mod concurrency;
 pub mod diagnostic;
 pub mod emit;
+pub mod git;
 pub mod launcher;
 mod lax;
 pub mod legacy;

@@ -13,9 +13,9 @@
 //! |---|---|
 //! | the program | device, inode, size, mtime and ctime of the executable are in the question, with its version |
 //! | which project | the root is found as ever, and is in the question |
-//! | what is asked: words, profile, `--trim-conc`, how it is to be printed | in the question |
+//! | what is asked: every word and option, and how it is to be printed | in the question |
 //! | `--max-age` and the clock | the oldest measurement is kept, and its age judged by the clock now |
-//! | `--rerun`, `--changed`, `--dry-run` | never asked of a plan |
+//! | `--rerun`, `--changed`, `--shard`, `--dry-run` | never asked of a plan |
 //! | files that were read: Sweepfile, configs, runners, priorities, recipes, launchers, recipes' files, requirements | each looks as it did, or its bytes have the digest they had |
 //! | folders that were listed: recipes, launchers | each looks as it did, or holds the same names |
 //! | files that only had to be there, or had to be absent | they are, or are not |
