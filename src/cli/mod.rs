@@ -19,6 +19,7 @@ mod migrate;
 mod null_build;
 mod plan;
 mod print;
+mod remote;
 pub mod report;
 mod results;
 pub mod runs;

@@ -219,7 +219,10 @@ impl Board {
             Event::PlanReused { .. }
             | Event::Collected { .. }
             | Event::Summarized { .. }
-            | Event::Healed { .. } => {}
+            | Event::Healed { .. }
+            | Event::RemoteFetched { .. }
+            | Event::RemoteFailed { .. }
+            | Event::RemoteSent { .. } => {}
         }
     }
 

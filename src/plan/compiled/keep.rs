@@ -108,6 +108,7 @@ impl Watch {
         let is_usual = rests_on.project(found.project)?
             && rests_on.recipe_files(found.graph)?
             && rests_on.log(&question.cache().join("log"))?
+            && rests_on.unsent(&question.cache().join("unsent"))?
             && rests_on.results(found)?;
         let blobs = if is_usual { rests_on.blobs(found)? } else { None };
         let Some(blobs) = blobs.filter(|_| self.clock_was_even()) else {
@@ -229,6 +230,20 @@ impl RestsOn<'_> {
             is_usual = is_usual && self.looks(&folder.join(name))?;
         }
         Ok(is_usual)
+    }
+
+    /// The notes of what a remote cache is to get: a build sends that although it has nothing to run.
+    fn unsent(&mut self, folder: &Path) -> Result<bool, FsError> {
+        if fs::metadata(folder)?.is_none() {
+            return Ok(self.watch(folder, format::Watch::Nothing));
+        }
+        let seen = self.seen_or_unsettled(folder)?;
+        let is_empty = fs::list(folder)?.is_empty();
+        Ok(is_empty
+            && self.watch(
+                folder,
+                format::Watch::Names(seen, digest_of_names([].into_iter())),
+            ))
     }
 
     fn results(&mut self, found: &Found<'_>) -> Result<bool, FsError> {

@@ -22,6 +22,7 @@
 //! | this machine's processor, where it is a fact of a pool | its model is the same |
 //! | the records | the log's folder and every segment look as they did |
 //! | the blobs of all outputs: rows, traces, the collection, the summary | each looks as it did, by one system call each. What is read for the table was verified by the build that kept the plan |
+//! | what a remote cache is still to get, which a build sends | nothing, now as then |
 //! | `results/<sweep>/`, which a build brings in line | its files look as they did; one that must not be there is not |
 //! | secrets, the environment, `GITHUB_STEP_SUMMARY` | none decides what is fresh; the last says where the summary goes, and is obeyed |
 //!
