@@ -30,6 +30,8 @@ ALLOWED = {
 
 # Crates that may be there in several versions, and why.
 DUPLICATES = {
+    "base64": "bollard and docker_credential are one version behind reqwest",
+    "getrandom": "ring is behind rand",
     "hashbrown": "petgraph has its own beside the one that comes with indexmap",
 }
 

@@ -1,7 +1,7 @@
 //! `sweep build`: measure what is stale, print the summary.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::cache::{CacheFolder, after_build};
 use super::changed::{ChangedArgs, Narrowed};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
+use super::lock::{pin_missing, refuse_unpinned, unpinned};
 use super::ls;
 use super::plan;
 use super::print::out;
@@ -23,6 +24,7 @@ use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
+use crate::config::reference::Reference;
 use crate::exec::build::{Build, Outcome, build};
 use crate::exec::event::{EVENT_VERSION, Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
@@ -65,6 +67,9 @@ pub(super) struct BuildArgs {
     /// Results older than this are stale, as `7d` or `12h`.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub max_age: Option<Duration>,
+    /// Fail where an image has no pin in `sweep.lock`, instead of pinning it.
+    #[arg(long)]
+    pub locked: bool,
     /// Fail at once when another build holds the cache, instead of waiting for it.
     #[arg(long)]
     pub no_wait: bool,
@@ -84,8 +89,12 @@ impl BuildArgs {
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(arguments)?;
+    build_in(&workspace, arguments, args)
+}
+
+fn build_in(workspace: &Workspace, arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    let Narrowed { selection, evals } = args.changed.select(workspace, &graph, &args.patterns)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = Plan::new(
@@ -96,6 +105,9 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         &store,
         args.policy(),
     )?;
+    if args.locked {
+        refuse_unpinned(&unpinned(&graph, &selection))?;
+    }
     if args.dry_run {
         let format = if args.format == Format::Json {
             ls::Format::Json
@@ -106,8 +118,13 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    note_evals(&evals);
     refuse_broken(&graph, &selection)?;
+    let missing = unpinned_to_run(&graph, &plan);
+    if !missing.is_empty() {
+        pin_missing(workspace, &missing)?;
+        return build_in(&Workspace::open_quietly(arguments)?, arguments, args);
+    }
+    note_evals(&evals);
     if plan.is_fresh() {
         let build = Build {
             graph: &graph,
@@ -119,10 +136,10 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            return Ok(conclude_fresh(&workspace, &outcome, args.format));
+            return Ok(conclude_fresh(workspace, &outcome, args.format));
         }
     }
-    refuse_unrunnable(&workspace, &graph, &plan)?;
+    refuse_unrunnable(workspace, &graph, &plan)?;
     drop(store);
     let cache = &workspace.cache;
     Attempt {
@@ -131,6 +148,14 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         cache,
     }
     .run()
+}
+
+/// The images that are about to run and have no pin: which image that is must be known before its key is.
+fn unpinned_to_run(graph: &Graph, plan: &Plan) -> BTreeSet<Reference> {
+    let runnable = plan.sessions.iter().filter(|session| session.blocked.is_none());
+    runnable
+        .filter_map(|session| graph.server(session.server).unpinned().cloned())
+        .collect()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends

@@ -7,15 +7,18 @@ mod changed;
 mod check;
 mod clean;
 mod completions;
+mod doctor;
 pub mod failure;
 mod graph;
 pub mod guard;
 mod inferencex;
+mod lock;
 pub mod log;
 mod ls;
 mod migrate;
 mod plan;
 mod print;
+mod pull;
 pub mod report;
 mod results;
 pub mod runs;
@@ -76,6 +79,9 @@ enum Command {
     Log(log::LogArgs),
     Cache(cache::CacheArgs),
     Clean(clean::CleanArgs),
+    Lock(lock::LockArgs),
+    Pull(pull::PullArgs),
+    Doctor(doctor::DoctorArgs),
     Check(check::CheckArgs),
     Migrate(migrate::MigrateArgs),
     Schema(schema::SchemaArgs),
@@ -121,6 +127,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Cache(args) => cache::run(workspace, args),
         Command::Clean(args) => clean::run(workspace, args),
+        Command::Lock(args) => lock::run(workspace, args),
+        Command::Pull(args) => pull::run(workspace, args),
+        Command::Doctor(args) => doctor::run(workspace, args),
         Command::Check(args) => check::run(workspace, args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema(args) => schema::run(args),

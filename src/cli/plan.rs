@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::changed::{ChangedArgs, Narrowed};
 use super::failure::Failure;
+use super::lock::{refuse_unpinned, unpinned};
 use super::ls::Format;
 use super::print::{json, out};
 use super::report::counted;
@@ -28,6 +29,7 @@ use crate::plan::{Plan, Policy, Session, differing_flags};
   sweep plan                         the whole project
   sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
   sweep plan --profile slurm         the same on another set of pools
+  sweep plan --profile docker --locked   fail where an image has no pin
   sweep plan nightly --format json | jq '.configs[].stale'
 
 `sweep build -n` is the same.")]
@@ -36,6 +38,9 @@ pub(super) struct PlanArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Fail where an image has no pin in `sweep.lock`.
+    #[arg(long)]
+    pub locked: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -54,6 +59,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         &store,
         Policy::default(),
     )?;
+    if args.locked {
+        refuse_unpinned(&unpinned(&graph, &selection))?;
+    }
     print(&graph, &selection, &evals, &plan, profile, args.format);
     refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
@@ -94,6 +102,8 @@ pub(super) struct Report {
     /// Targets that are stale only because of others.
     cascades: usize,
     estimate: EstimateReport,
+    /// Images that need a pin in `sweep.lock` and have none.
+    unpinned: Vec<String>,
     /// Sessions that no pool of the profile can run.
     blocked: Vec<Blocked>,
     /// Points whose accuracy is to be checked: planned, but not run by this version.
@@ -186,6 +196,10 @@ impl Report {
             roots,
             cascades: cascades.len(),
             estimate: estimate(graph, plan, profile),
+            unpinned: unpinned(graph, selection)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             blocked: blocked(graph, plan),
             evals: Vec::new(),
             problems,
@@ -261,6 +275,12 @@ impl Report {
             text.push_str(&format!(
                 "\nthe accuracy of {} points is to be checked ({first} the first): planned, but this version of sweep cannot run evals\n",
                 self.evals.len()
+            ));
+        }
+        if let Some(first) = self.unpinned.first() {
+            text.push_str(&format!(
+                "\n{} without a pin in `sweep.lock` ({first} the first): a build pins it first, `sweep lock` does so now\n",
+                counted(self.unpinned.len(), "image")
             ));
         }
         for (problem, points) in &self.problems {
@@ -446,7 +466,7 @@ fn short(ms: u64) -> String {
 }
 
 /// Text in columns; those after the first that hold numbers are aligned to the right.
-fn columns(rows: &[Vec<String>]) -> String {
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..count)
         .map(|i| {

@@ -260,11 +260,17 @@ impl Image {
                 )),
             };
         }
-        let reference: Reference = reference.parse().map_err(|e: ReferenceError| e.to_string())?;
+        let reference = reference.parse::<Reference>().map_err(|e| e.to_string())?;
         Ok(Self::Container {
             digest: pins.digest(&reference).cloned(),
             reference,
         })
+    }
+
+    /// The reference of a config's `image` where that is a container image's.
+    pub fn container(image: &str) -> Option<Result<Reference, ReferenceError>> {
+        let is_other = image.starts_with("pypi:") || image.starts_with("builtin:");
+        (!is_other).then(|| image.parse())
     }
 
     fn push(&self, inputs: &mut Inputs) {
