@@ -36,6 +36,11 @@ fn the_program() {
       cache        Look after what has been measured: check it, count it, shrink it, carry it to another
                    machine
       clean        Forget the results of targets, so that the next build makes them again
+      lock         Pin what image tags stand for in `sweep.lock`, and show old and new
+      pull         Pull the container images of what is selected, by digest, so that no GPU waits for
+                   one later
+      doctor       Look at this host: cache, disk, limits, clock, container engine, GPUs, registries,
+                   pins
       check        Check all files of the project: errors, and what is valid but suspicious
       migrate      Print a master config or a runners file of an earlier form in today's form
       schema       Print the JSON Schema of a file format, for editors and other programs
@@ -109,6 +114,9 @@ fn build() {
           --max-age <AGE>
               Results older than this are stale, as `7d` or `12h`
 
+          --locked
+              Fail where an image has no pin in `sweep.lock`, instead of pinning it
+
           --no-wait
               Fail at once when another build holds the cache, instead of waiting for it
 
@@ -151,6 +159,7 @@ fn plan() {
                                   `origin/main..HEAD`; of several ranges the union
           --profile <NAME>        The profile of the Sweepfile to run on; its default one without this
           --trim-conc             Of points that differ in concurrency only, the lowest
+          --locked                Fail where an image has no pin in `sweep.lock`
           --format <FORMAT>       [default: text] [possible values: text, json]
       -h, --help                  Print help
 
@@ -158,6 +167,7 @@ fn plan() {
       sweep plan                         the whole project
       sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
       sweep plan --profile slurm         the same on another set of pools
+      sweep plan --profile docker --locked   fail where an image has no pin
       sweep plan nightly --format json | jq '.configs[].stale'
 
     `sweep build -n` is the same.
@@ -672,6 +682,21 @@ fn completions() {
 }
 
 #[test]
+fn lock() {
+    insta::assert_snapshot!(help(&["lock"]), @"");
+}
+
+#[test]
+fn pull() {
+    insta::assert_snapshot!(help(&["pull"]), @"");
+}
+
+#[test]
+fn doctor() {
+    insta::assert_snapshot!(help(&["doctor"]), @"");
+}
+
+#[test]
 fn every_command_teaches_by_examples() {
     let listed = help(&[]);
     let commands = listed
@@ -685,7 +710,7 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(names.len(), 18, "{names:?}");
+    assert_eq!(names.len(), 21, "{names:?}");
     for name in names {
         let help = help(&[name]);
         assert!(
