@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
+use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::lock::{pin_missing, refuse_unpinned, unpinned};
 use super::ls;
@@ -36,7 +38,7 @@ use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
-use crate::graph::spec::Image;
+use crate::graph::spec::{Image, NO_EVALS};
 use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
@@ -50,6 +52,7 @@ use crate::results::terminal;
   sweep build 'dsr1-*' -n              only say what would run, and why
   sweep build --changed origin/main..HEAD   what new changelog entries ask for
   sweep build --max-age 7d nightly     measure again what is older than a week
+  sweep build --shard h200-2of8-1c9f02ab   one job's part of a sweep that `sweep ci plan` dealt out
   sweep build nightly --format json    events as JSON lines
 
 The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
@@ -58,6 +61,11 @@ pub(super) struct BuildArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Measure a shard of `sweep ci plan`, in the place of what patterns select.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["patterns", "ChangedArgs", "rerun", "max_age"])]
+    pub shard: Option<String>,
+    #[command(flatten)]
+    pub plan_file: PlanFileArg,
     /// Only show the plan; the same as `sweep plan`.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -88,33 +96,62 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
-    let workspace = Workspace::open(arguments)?;
-    build_in(&workspace, arguments, args)
+    let mut workspace = Workspace::open(arguments)?;
+    let how = How {
+        dry_run: args.dry_run,
+        locked: args.locked,
+        no_wait: args.no_wait,
+        format: args.format,
+    };
+    let Some(id) = &args.shard else {
+        let asked = Asked::Patterns {
+            words: &args.patterns,
+            changed: &args.changed,
+            policy: args.policy(),
+        };
+        return run_asked(arguments, &workspace, &asked, how);
+    };
+    let handed = Handed::read(&workspace.cache, &args.plan_file)?;
+    let arguments = handed.enter(&mut workspace, arguments)?;
+    let shard = handed.shard(id)?;
+    let asked = Asked::Shard {
+        handed: &handed,
+        shard,
+    };
+    run_asked(&arguments, &workspace, &asked, how)
 }
 
-fn build_in(workspace: &Workspace, arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
+/// How a build goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub dry_run: bool,
+    pub locked: bool,
+    pub no_wait: bool,
+    pub format: Format,
+}
+
+/// Builds what was asked for.
+pub(super) fn run_asked(
+    arguments: &WorkspaceArgs,
+    workspace: &Workspace,
+    asked: &Asked<'_>,
+    how: How,
+) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = args.changed.select(workspace, &graph, &args.patterns)?;
+    let selection = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        args.policy(),
-    )?;
-    if args.locked {
+    let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.locked {
         refuse_unpinned(&unpinned(&graph, &selection))?;
     }
-    if args.dry_run {
-        let format = if args.format == Format::Json {
+    if how.dry_run {
+        let format = if how.format == Format::Json {
             ls::Format::Json
         } else {
             ls::Format::Text
         };
-        plan::print(&graph, &selection, &evals, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, format);
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -122,10 +159,10 @@ fn build_in(workspace: &Workspace, arguments: &WorkspaceArgs, args: &BuildArgs) 
     let missing = unpinned_to_run(&graph, &plan);
     if !missing.is_empty() {
         pin_missing(workspace, &missing)?;
-        return build_in(&Workspace::open_quietly(arguments)?, arguments, args);
+        return run_asked(arguments, &Workspace::open_quietly(arguments)?, asked, how);
     }
-    note_evals(&evals);
-    if plan.is_fresh() {
+    note_evals(selection.evals(&graph).count());
+    if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
             selection: &selection,
@@ -136,16 +173,16 @@ fn build_in(workspace: &Workspace, arguments: &WorkspaceArgs, args: &BuildArgs) 
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            return Ok(conclude_fresh(workspace, &outcome, args.format));
+            return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(workspace, &graph, &plan)?;
+    refuse_unrunnable(workspace, &graph, &selection, &plan)?;
     drop(store);
-    let cache = &workspace.cache;
     Attempt {
         arguments,
-        args,
-        cache,
+        asked,
+        how,
+        cache: &workspace.cache,
     }
     .run()
 }
@@ -160,7 +197,12 @@ fn unpinned_to_run(graph: &Graph, plan: &Plan) -> BTreeSet<Reference> {
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(
+    workspace: &Workspace,
+    graph: &Graph,
+    selection: &Selection,
+    plan: &Plan,
+) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -171,6 +213,11 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
         }
     }
     let mut by_reason = BTreeMap::<&str, usize>::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            *by_reason.entry(&diagnostic.message).or_default() += 1;
+        }
+    }
     for session in &plan.sessions {
         if let Some(reason) = &session.blocked {
             *by_reason.entry(reason).or_default() += session.points.len();
@@ -178,7 +225,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
     }
     let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
     let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
-    let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
+    let only_rows = plan.sessions.is_empty() && !plan.is_fresh();
+    let runnable = only_rows || plan.sessions.iter().any(|session| session.blocked.is_none());
     if runnable || by_reason.is_empty() {
         let warnings = by_reason
             .into_iter()
@@ -194,7 +242,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
 /// A build that has something to run.
 struct Attempt<'a> {
     arguments: &'a WorkspaceArgs,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    how: How,
     cache: &'a Path,
 }
 
@@ -233,18 +282,19 @@ impl Attempt<'_> {
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;
-            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
+            return Ok(conclude_fresh(&workspace, &outcome, self.how.format));
         }
         Live {
             workspace: &workspace,
-            args: self.args,
+            asked: self.asked,
+            format: self.how.format,
         }
         .run_sessions(store, id, &work, healed)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
-        let wait = if self.args.no_wait {
+        let wait = if self.how.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
@@ -254,11 +304,8 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let changed = &self.args.changed;
-        let selection = changed.select(workspace, &graph, &self.args.patterns)?.selection;
-        let (_, profile) = workspace.profile();
-        let policy = self.args.policy();
-        let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, store, policy)?;
+        let selection = self.asked.select(workspace, &graph)?;
+        let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
 }
@@ -287,7 +334,8 @@ fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
 /// A build at work, with the lock held.
 struct Live<'a> {
     workspace: &'a Workspace,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    format: Format,
 }
 
 impl Live<'_> {
@@ -358,7 +406,7 @@ impl Live<'_> {
         }
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
-        Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
+        Ok(conclude(self.workspace, &outcome, self.format, interrupted))
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -373,12 +421,7 @@ impl Live<'_> {
     fn reporter(&self) -> Box<dyn Reporter + Send> {
         let ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty());
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        choose(
-            Some(self.args.format),
-            std::io::stderr().is_terminal(),
-            ci,
-            no_color,
-        )
+        choose(Some(self.format), std::io::stderr().is_terminal(), ci, no_color)
     }
 
     fn introduce(&self, run: &Run, work: &Build<'_>, healed: Vec<String>) {
@@ -387,7 +430,7 @@ impl Live<'_> {
             sweep_version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: work.graph.profile.clone(),
             sweep: work.selection.name.clone(),
-            words: self.args.patterns.clone(),
+            words: self.asked.words(),
             host: run.host.clone(),
             pid: std::process::id(),
         });
@@ -400,7 +443,7 @@ impl Live<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let foretold = foretell(work.graph, work.plan, work.profile);
+        let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -436,7 +479,7 @@ fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> E
             passed: 0,
             fresh: outcome.fresh,
             failed: 0,
-            skipped: 0,
+            skipped: outcome.skipped,
             servers_started: 0,
             elapsed_ms: 0,
         };
@@ -457,7 +500,10 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
         append_step_summary(&view.summary_text);
     }
     if format == Format::Human {
-        out(&terminal(&outcome.collection, look()));
+        // Measurements alone have no table.
+        if outcome.view.is_some() || interrupted.is_some() {
+            out(&terminal(&outcome.collection, look()));
+        }
         for absent in &outcome.absent {
             eprintln!("{}: {}", absent.target, absent.reason);
         }
@@ -472,13 +518,11 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     }
 }
 
-/// Says that accuracy is not checked where the changelog asks for it.
-fn note_evals(evals: &[usize]) {
-    if !evals.is_empty() {
-        print_all(&[Diagnostic::warning(format!(
-            "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
-            evals.len()
-        ))]);
+/// Says that accuracy is not checked. It makes no measurement stale and no build fail.
+fn note_evals(evals: usize) {
+    if evals > 0 {
+        let note = format!("{} left out: {NO_EVALS}", counted(evals, "eval"));
+        print_all(&[Diagnostic::info(note)]);
     }
 }
 
@@ -505,7 +549,7 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
 }
 
 /// GitHub shows this file on the job's page.
-fn append_step_summary(text: &str) {
+pub(super) fn append_step_summary(text: &str) {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return;
     };

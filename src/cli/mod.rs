@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+mod asked;
 pub mod bench;
 mod build;
 mod cache;
 mod changed;
 mod check;
+mod ci;
 mod clean;
 mod completions;
 mod doctor;
@@ -82,6 +84,7 @@ enum Command {
     Lock(lock::LockArgs),
     Pull(pull::PullArgs),
     Doctor(doctor::DoctorArgs),
+    Ci(ci::CiArgs),
     Check(check::CheckArgs),
     Migrate(migrate::MigrateArgs),
     Schema(schema::SchemaArgs),
@@ -130,6 +133,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Lock(args) => lock::run(workspace, args),
         Command::Pull(args) => pull::run(workspace, args),
         Command::Doctor(args) => doctor::run(workspace, args),
+        Command::Ci(args) => ci::run(workspace, args),
         Command::Check(args) => check::run(workspace, args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema(args) => schema::run(args),

@@ -94,6 +94,17 @@ pub enum Event {
         folder: String,
         requests: u32,
     },
+    /// A session got its place; the combined script that measures this bench is started.
+    ScriptStarted {
+        target: String,
+        session: usize,
+        pool: String,
+        node: Vec<u32>,
+        gpus: Vec<u32>,
+        /// What `PORT` says to the script.
+        port: u16,
+        folder: String,
+    },
     /// Not kept in the file: how far a bench is.
     BenchProgress {
         target: String,
@@ -142,7 +153,7 @@ pub enum Event {
         target: String,
         path: String,
     },
-    /// A signal: the first ends gracefully, the second at once.
+    /// A signal, or in words what ended the run in its place: the first ends gracefully, the second at once.
     Interrupted {
         signal: String,
         now: bool,

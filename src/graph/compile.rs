@@ -4,27 +4,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
-use super::recipe_match::{RecipeError, best};
-use super::spec::{Bench, Engine, Handling, Image, RecipeFile, Server, isolation};
+use super::recipe_match::{RecipeError, Recipes};
+use super::spec::{
+    Bench, Client, Engine, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server,
+    isolation,
+};
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
 use crate::bench::workload::{Api, PromptForm, Workload, WorkloadError};
 use crate::cache::digest::Digest;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::changelog::ScenarioType;
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::master::SpecDecoding;
 use crate::config::nearest::nearest;
 use crate::config::project::{Config, NamedRecipe, Project};
-use crate::config::recipe;
+use crate::config::recipe::{self, Reset, Starts};
 use crate::config::sweepfile::Profile;
-use crate::matrix::{Point, Topology};
+use crate::matrix::{Point, Scenario, Topology};
 use crate::sim::{self, ConfigError, SimConfig};
-
-/// Why an agentic point has no targets.
-const NO_AGENTIC_CLIENT: &str = "agentic-coding points are read and listed, but this version of sweep has no client that replays agent traces";
 
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
     project: &'a Project,
+    recipes: Recipes<'a>,
     profile: (&'a str, &'a Profile),
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
@@ -51,6 +53,7 @@ impl<'a> Compiler<'a> {
             .map(|config| (config.key.as_str(), config))
             .collect();
         Self {
+            recipes: Recipes::new(&project.recipes),
             project,
             profile,
             digest,
@@ -105,9 +108,19 @@ impl<'a> Compiler<'a> {
     }
 
     fn no_recipe(&self, point: &Point, error: &RecipeError) -> Diagnostic {
-        let wrong = self.wrong(point, error.to_string());
         let recipes = &self.project.recipes;
+        let wrong = self.wrong(point, error.to_string());
         match error {
+            // Nothing is wrong with what was written: with a recipe it could not run either.
+            RecipeError::None {
+                scenario: ScenarioType::AgenticCoding,
+                ..
+            } => Diagnostic {
+                severity: Severity::Warning,
+                message: NO_AGENTIC_CLIENT.to_owned(),
+                ..wrong
+            }
+            .help(error.to_string()),
             RecipeError::None { framework, .. } => {
                 let known: BTreeSet<&str> = recipes
                     .iter()
@@ -140,11 +153,8 @@ impl<'a> Compiler<'a> {
             .or_insert_with(|| served(project, profile, &point.runner))
             .clone()
             .map_err(|e| self.no_hardware(point, &e))?;
-        let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
+        let index = self.recipes.best(point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
-        let Some((isl, osl)) = point.lengths() else {
-            return Err(self.wrong(point, NO_AGENTIC_CLIENT));
-        };
         let revision = project.pins.models.get(&point.model);
         let templates = self
             .templates
@@ -155,19 +165,25 @@ impl<'a> Compiler<'a> {
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
-        let workload = workload(named, point, (isl, osl), &expanded);
-        workload.check().map_err(|e| workload_wrong(named, point, &e))?;
-        let limits = &named.recipe.bench.limits;
-        let reset = named.recipe.server.reset.as_ref();
-        let bench = Bench {
-            workload,
-            limits: Limits {
-                failed_share: limits.failed_share,
-                lag_p99_us: limits.client_lag.0.as_micros() as u64,
-                cpu_share: limits.client_cpu,
+        let bench = match (&point.scenario, named.recipe.launch().starts) {
+            (Scenario::AgenticCoding(agentic), _) => Bench {
+                client: Client::AgentTraces {
+                    conc: point.conc,
+                    duration: agentic.duration,
+                },
+                isolation: isolation(reset(named)),
+                trial: 0,
             },
-            isolation: isolation(reset),
-            trial: 0,
+            (Scenario::FixedSeqLen { .. }, Starts::Combined(_)) if served.hardware.simulate.is_none() => {
+                Bench {
+                    client: Client::Script {
+                        failed_share: named.recipe.bench.limits.failed_share,
+                    },
+                    isolation: SCRIPT_ISOLATION.to_owned(),
+                    trial: 0,
+                }
+            }
+            (Scenario::FixedSeqLen { isl, osl }, _) => builtin_bench(named, point, (*isl, *osl), &expanded)?,
         };
         let server = self.server(point, named, expanded, served)?;
         Ok(Compiled { server, bench })
@@ -185,37 +201,44 @@ impl<'a> Compiler<'a> {
             self.digest(file).map_err(std::io::Error::other)
         })
         .map_err(|e| self.wrong(point, e))?;
-        let recipe = &named.recipe.server;
+        let launch = named.recipe.launch();
+        let section = launch.section;
         let mut files = Vec::new();
-        for name in recipe.run.iter().chain(&recipe.files) {
+        for name in launch
+            .starts
+            .script()
+            .into_iter()
+            .chain(launch.files.iter().map(String::as_str))
+        {
             let path = named.folder.join(name);
             let digest = self.digest(&path).map_err(|e| {
                 named.error(
-                    &["server"],
+                    section,
                     format!("could not read `{}`: {e}", path.display()),
                     "named here",
                 )
             })?;
             files.push(RecipeFile {
-                name: name.clone(),
+                name: name.to_owned(),
                 path,
                 digest,
             });
         }
         let (nodes, gpus) = self.placement(point, &served.hardware)?;
-        let script = recipe.run.is_some();
-        let command = match (expanded.command, &recipe.run) {
-            (Some(command), _) => command,
-            (None, run) => run.clone().unwrap_or_default(),
+        let form = match launch.starts {
+            Starts::Command(_) => Form::Command,
+            Starts::Script(_) => Form::Script,
+            Starts::Combined(_) => Form::Combined,
         };
+        let served_by = named.recipe.server.as_ref();
         Ok(Server {
             simulated: simulated(point, &served.hardware)
                 .map_err(|e| self.not_simulated(point, &served, &e))?,
             image,
             model: point.model.clone(),
             model_revision: pins.models.get(&point.model).cloned(),
-            command,
-            script,
+            command: expanded.command,
+            form,
             env: expanded.env,
             deployment: deployment(point),
             files,
@@ -227,11 +250,13 @@ impl<'a> Compiler<'a> {
                 recipe: named.name.clone(),
             },
             handling: Handling {
-                port: recipe.port,
-                ready_path: recipe.ready.http.clone(),
-                ready_within: recipe.ready.within.0,
-                stop_grace: recipe.stop.grace.0,
-                reset: recipe.reset.clone(),
+                port: launch.port,
+                ready_path: served_by
+                    .map(|server| server.ready.http.clone())
+                    .unwrap_or_default(),
+                within: launch.within,
+                stop_grace: launch.grace,
+                reset: served_by.and_then(|server| server.reset.clone()),
             },
             pools: served.pools,
             hardware: served.hardware,
@@ -320,16 +345,39 @@ fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> 
     named.error(&["bench", field], message, format!("needed by `{}`", point.id()))
 }
 
+/// A measurement by the load client of this program.
+/// How the recipe's server forgets a point before the next.
+fn reset(named: &NamedRecipe) -> Option<&Reset> {
+    named.recipe.server.as_ref()?.reset.as_ref()
+}
+
+fn builtin_bench(
+    named: &NamedRecipe,
+    point: &Point,
+    lengths: (u32, u32),
+    expanded: &Expanded,
+) -> Result<Bench, Diagnostic> {
+    let workload = workload(named, point, lengths, expanded);
+    workload.check().map_err(|e| workload_wrong(named, point, &e))?;
+    let limits = &named.recipe.bench.limits;
+    Ok(Bench {
+        client: Client::Builtin {
+            workload,
+            limits: Limits {
+                failed_share: limits.failed_share,
+                lag_p99_us: limits.client_lag.0.as_micros() as u64,
+                cpu_share: limits.client_cpu,
+            },
+        },
+        isolation: isolation(reset(named)),
+        trial: 0,
+    })
+}
+
 fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
     let bench = &named.recipe.bench;
     let mut extra_body = bench.body.clone();
-    if let Some(body) = named
-        .recipe
-        .server
-        .reset
-        .as_ref()
-        .and_then(|reset| reset.body.as_ref())
-    {
+    if let Some(body) = reset(named).and_then(|reset| reset.body.as_ref()) {
         extra_body.extend(body.clone());
     }
     Workload {

