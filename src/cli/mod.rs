@@ -21,6 +21,7 @@ mod migrate;
 mod plan;
 mod print;
 mod pull;
+mod remote;
 pub mod report;
 mod results;
 pub mod runs;
