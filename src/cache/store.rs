@@ -68,6 +68,16 @@ pub enum StoreError {
     Inconsistent(String),
 }
 
+impl StoreError {
+    /// The file-system call that failed, if one did.
+    pub fn fs(&self) -> Option<&FsError> {
+        match self {
+            Self::Fs(error) | Self::Log(LogError::Fs(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl Store {
     /// Opens a folder to read, writing nothing at all. A folder that is not there is an empty one.
     pub fn open_read(dir: impl Into<PathBuf>) -> Result<Store, StoreError> {

@@ -153,7 +153,7 @@ pub enum Event {
         target: String,
         path: String,
     },
-    /// A signal: the first ends gracefully, the second at once.
+    /// A signal, or in words what ended the run in its place: the first ends gracefully, the second at once.
     Interrupted {
         signal: String,
         now: bool,

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::event::{EVENT_VERSION, Event, Stamped};
 use super::process::{GuardBinary, Owned};
-use super::signals::Interrupts;
+use super::signals::{Cause, Interrupts};
 use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
 use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
@@ -191,6 +191,19 @@ impl Run {
 
     /// Keeps a record with its blobs; both are on the disk when this returns.
     pub fn publish(&self, record: &Record, blobs: &[Source<'_>]) -> Result<(), StoreError> {
-        self.store().publish(record, blobs)
+        let kept = self.store().publish(record, blobs);
+        kept.inspect_err(|error| self.mind(error.fs()))
+    }
+
+    /// Passes on how something was written. Where nothing more can be written the run ends: what it would measure from
+    /// here on could not be kept either.
+    pub fn written<T>(&self, written: Result<T, FsError>) -> Result<T, FsError> {
+        written.inspect_err(|error| self.mind(Some(error)))
+    }
+
+    fn mind(&self, error: Option<&FsError>) {
+        if error.is_some_and(FsError::is_lasting) {
+            self.interrupts.give_up(Cause::DiskFull);
+        }
     }
 }

@@ -114,7 +114,8 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
     })?;
     Handed::write(&handover, &args.file.path(&workspace.cache))?;
     set_outputs(&outputs)?;
-    let fresh = selection.points.len() - jobs.iter().map(|job| job.points).sum::<usize>();
+    let stale: usize = plan.sessions.iter().map(|session| session.points.len()).sum();
+    let fresh = selection.points.len() - stale;
     append_step_summary(&summary(&jobs, fresh));
     for matrix in matrices(&jobs) {
         out(&format!("{}\n", line(&matrix)));
