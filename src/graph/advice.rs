@@ -6,6 +6,7 @@ use super::compile::template_wrong;
 use super::contradiction::{Contradiction, contradictions};
 use super::recipe_match::Recipes;
 use super::template::Templates;
+use crate::config::changelog::ScenarioType;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::{Config, NamedRecipe, Project};
 use crate::matrix::{Deployment, Matrix, Point};
@@ -91,8 +92,17 @@ fn contradicting(
             "raise the limit, size it by `{{ conc }}`, or lower the rows' concurrency",
         ),
     };
-    let section = named.document.root.nearest_at(named.recipe.launch().section).span;
-    let span = section.narrowed_to(&named.document.source.text, name);
+    let launch = named.recipe.launch();
+    let (path, within): (&[&str], _) = match launch.env.contains_key(name) {
+        true => (&["env", name], None),
+        false => (&["command"], Some(name)),
+    };
+    let place = named
+        .document
+        .root
+        .nearest_at(&[launch.section, path].concat())
+        .span;
+    let span = within.map_or(place, |name| place.narrowed_to(&named.document.source.text, name));
     let count = match points.len() {
         1 => "this row".to_owned(),
         count => format!("the first of {count} rows"),
@@ -137,7 +147,7 @@ fn duplicates(configs: &HashMap<&str, &Config>, matrix: &Matrix) -> Vec<Diagnost
     found
 }
 
-/// One message for all points that lack a recipe for the same reason and engine.
+/// One message for all points of an engine and a type of scenario that lack a recipe.
 fn without_recipe(project: &Project, configs: &HashMap<&str, &Config>, points: &[Point]) -> Vec<Diagnostic> {
     struct Lacking<'a> {
         first: &'a Point,
@@ -146,27 +156,33 @@ fn without_recipe(project: &Project, configs: &HashMap<&str, &Config>, points: &
         configs: Vec<&'a str>,
     }
     let recipes = Recipes::new(&project.recipes);
-    let mut lacking = BTreeMap::<&str, Lacking<'_>>::new();
+    let mut lacking = BTreeMap::<(&str, ScenarioType), Lacking<'_>>::new();
     for point in points {
         let Err(error) = recipes.best(point) else {
             continue;
         };
-        let entry = lacking.entry(&point.framework).or_insert_with(|| Lacking {
-            first: point,
-            reason: error.to_string(),
-            points: 0,
-            configs: Vec::new(),
-        });
+        let entry = lacking
+            .entry((&point.framework, point.scenario_type()))
+            .or_insert_with(|| Lacking {
+                first: point,
+                reason: error.to_string(),
+                points: 0,
+                configs: Vec::new(),
+            });
         entry.points += 1;
         if entry.configs.last() != Some(&point.config.0.as_str()) {
             entry.configs.push(&point.config.0);
         }
     }
-    let message = |(framework, lacking): (&str, Lacking<'_>)| {
+    let message = |((framework, _), lacking): ((&str, ScenarioType), Lacking<'_>)| {
         let config = configs[lacking.first.config.0.as_str()];
         let count = lacking.points;
+        let points = match count {
+            1 => "1 point".to_owned(),
+            count => format!("{count} points"),
+        };
         let message = format!(
-            "{count} points of framework `{framework}` have no recipe: {}",
+            "no recipe for {points} of framework `{framework}`: {}",
             lacking.reason
         );
         let mut names: Vec<String> = lacking.configs.iter().take(8).map(|c| format!("`{c}`")).collect();

@@ -61,8 +61,8 @@ fn each_sort_of_warning_has_a_place_and_a_remedy() {
         format!("configs/master.yaml:36: warning: {lengths}"),
         format!("configs/master.yaml:47: warning: {lengths}"),
         "configs/master.yaml:26: warning: `gamma-fp8-h100-vllm/64_16/tp4/c512` stands twice in its config".to_owned(),
-        "configs/master.yaml:12: warning: 1 points of framework `sglang` have no recipe: no recipe matches framework `sglang` (model `beta`, precision `fp4`, runner `cluster:a`, agentic)".to_owned(),
-        "configs/master.yaml:37: warning: 2 points of framework `vlm` have no recipe: no recipe matches framework `vlm` (model `delta`, precision `fp4`, runner `h100`)".to_owned(),
+        "configs/master.yaml:12: warning: no recipe for 1 point of framework `sglang`: no recipe matches framework `sglang` (model `beta`, precision `fp4`, runner `cluster:a`, agentic)".to_owned(),
+        "configs/master.yaml:37: warning: no recipe for 2 points of framework `vlm`: no recipe matches framework `vlm` (model `delta`, precision `fp4`, runner `h100`)".to_owned(),
         "benchmarks/vllm/recipe.yaml:5: warning: recipe `vllm` runs `vllm/vllm-openai:v0.10.0`, and the rows say `vllm/vllm-openai:v0.11.0`".to_owned(),
         "benchmarks/vllm/recipe.yaml:5: warning: recipe `vllm` takes 256 requests at a time, and `gamma-fp8-h100-vllm/64_16/tp4/c512` sends 512: the others wait in the server".to_owned(),
     ];
