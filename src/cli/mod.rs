@@ -18,6 +18,7 @@ mod lock;
 pub mod log;
 mod ls;
 mod migrate;
+mod null_build;
 mod plan;
 mod print;
 mod pull;
