@@ -315,7 +315,8 @@ impl<'de> Deserialize<'de> for Node {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
         Ok(Self {
             value: spanned.value,
-            span: span_of(spanned.referenced),
+            // Of an alias the place of what it stands for: there the value is written.
+            span: span_of(spanned.defined),
         })
     }
 }

@@ -70,8 +70,7 @@ impl PyValue {
         match self {
             Self::Bool(value) => Some(i64::from(*value)),
             Self::Int(value) => Some(*value),
-            // Beyond 2^53 a float is no exact integer, and no config holds one.
-            Self::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
+            Self::Float(value) if value.fract() == 0.0 && value.abs() < 9.2e18 => Some(*value as i64),
             Self::Str(text) => lax_int(text),
             _ => None,
         }
