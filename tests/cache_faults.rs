@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod project;
+mod requirement;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use sweep::cache::{Digest, Holder, Output, RunId, Source, Store, Wait, lock};
 
 use project::{Project, Ran};
+use requirement::skip;
 
 fn built() -> Project {
     let project = Project::new();
@@ -212,16 +214,6 @@ fn as_nobody(project: &Project, words: &[&str]) -> Option<Ran> {
         skip("setpriv", "this program cannot be run as another user");
         None
     }
-}
-
-/// Tells that a test, or the rest of it, is not done here; fails where `SWEEP_TEST_REQUIRE` asks for it.
-fn skip(requirement: &str, why: &str) {
-    let required = std::env::var("SWEEP_TEST_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|name| name.trim() == requirement),
-        "{requirement}: {why}"
-    );
-    eprintln!("skipped: {requirement}: {why}");
 }
 
 fn chmod(path: &Path, mode: u32) {

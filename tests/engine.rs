@@ -3,34 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod project;
+mod requirement;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use project::Project;
+use requirement::{has_program, skip};
 
 /// The name under which `SWEEP_TEST_REQUIRE` asks for this test: it needs python3 with pip, and a package index.
 const REQUIREMENT: &str = "python-index";
 
 /// 130 MB are fetched, or an index that is not there is asked several times.
 const FETCHING: Duration = Duration::from_secs(900);
-
-fn is_required() -> bool {
-    let required = std::env::var("SWEEP_TEST_REQUIRE").unwrap_or_default();
-    required.split(',').any(|name| name.trim() == REQUIREMENT)
-}
-
-fn has_python() -> bool {
-    let status = Command::new("python3")
-        .args(["-c", "import venv, ensurepip"])
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
-}
 
 /// The recipe, the config and the pool of the CPU engine, as the repository has them.
 fn cpu_project() -> Project {
@@ -69,8 +57,7 @@ profiles:
 
 #[test]
 fn a_real_engine_answers() {
-    if !is_required() && !has_python() {
-        eprintln!("skipped: {REQUIREMENT}: no python3 with venv");
+    if !has_program(REQUIREMENT, "python3", &["-c", "import venv, ensurepip"]) {
         return;
     }
     let project = cpu_project();
@@ -78,8 +65,8 @@ fn a_real_engine_answers() {
         .start(&["build", "smollm2-*/*/*/c1"])
         .wait_within(FETCHING);
     let image_failed = ran.story.image_failures();
-    if !image_failed.is_empty() && !is_required() {
-        eprintln!("skipped: {REQUIREMENT}: {}", image_failed.join("\n"));
+    if !image_failed.is_empty() {
+        skip(REQUIREMENT, &image_failed.join("\n"));
         return;
     }
     assert_eq!(ran.code, 0, "{ran}\n{:#?}", ran.story);

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod requirement;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use requirement::has_program;
 use rustix::process::Signal;
 use sweep::exec::guard::ExitFacts;
 use sweep::exec::leftover::{Leftover, end_leftover};
@@ -118,23 +121,8 @@ fn gone(process: Identity) {
     eventually(|| (!procfs::is_alive(process)).then_some(()));
 }
 
-/// Whether the machine has the program; a test that lacks it is skipped by name, unless it is required.
 fn has(program: &str) -> bool {
-    let there = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if there.is_ok_and(|status| status.success()) {
-        return true;
-    }
-    let required = std::env::var("SWEEP_TEST_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split([',', ' ']).any(|name| name == program),
-        "{program} is required and not here"
-    );
-    eprintln!("skipped: no {program}");
-    false
+    has_program(program, program, &["--version"])
 }
 
 #[tokio::test]

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod requirement;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use requirement::has_program;
 use sweep::exec::image::{ImageError, InstallCause, Venv, VenvMaker, venv_key};
 use sweep::exec::process::GuardBinary;
 use tempfile::TempDir;
@@ -30,22 +33,8 @@ with zipfile.ZipFile(path, "w") as wheel:
 print(hashlib.sha256(open(path, "rb").read()).hexdigest())
 "#;
 
-/// Whether the machine can make environments; a test that lacks it is skipped by name, unless it is required.
 fn has_python() -> bool {
-    let there = Command::new("python3")
-        .args(["-c", "import venv, ensurepip"])
-        .stderr(Stdio::null())
-        .status();
-    if there.is_ok_and(|status| status.success()) {
-        return true;
-    }
-    let required = std::env::var("SWEEP_TEST_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split([',', ' ']).any(|name| name == "python3"),
-        "python3 is required and not here"
-    );
-    eprintln!("skipped: no python3 with venv");
-    false
+    has_program("python3", "python3", &["-c", "import venv, ensurepip"])
 }
 
 struct Shop {

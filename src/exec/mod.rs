@@ -8,6 +8,7 @@ pub mod build;
 mod compute;
 mod conclude;
 mod dispatch;
+pub mod docker;
 pub mod event;
 pub mod foretell;
 pub mod gather;

@@ -1,0 +1,3 @@
+//! What is asked of a container engine.
+
+pub mod connect;

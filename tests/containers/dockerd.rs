@@ -1,0 +1,122 @@
+//! Debian's Docker engine, run by a test.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+use crate::requirement::{has_program, skip};
+
+/// The name under which `SWEEP_TEST_REQUIRE` asks for tests with a container engine.
+const REQUIREMENT: &str = "docker";
+
+/// An engine of its own: its images, containers and socket are in one folder, and it leaves the host's network alone,
+/// so that containers have the host's network or none.
+pub(crate) struct Dockerd {
+    // Fields are dropped in this order: the engine first, then its folder.
+    daemon: Daemon,
+    folder: TempDir,
+}
+
+impl Dockerd {
+    /// Nothing where the machine has no engine to start: the test is then skipped.
+    pub(crate) fn start() -> Option<Self> {
+        if !has_program(REQUIREMENT, "dockerd", &["--version"]) {
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            skip(REQUIREMENT, "only root starts an engine");
+            return None;
+        }
+        // A socket's path has 107 bytes at most.
+        let folder = TempDir::with_prefix_in("dockerd-", "/tmp").unwrap();
+        let daemon = run(folder.path());
+        Some(Self { daemon, folder })
+    }
+
+    /// What `DOCKER_HOST` is to be.
+    pub(crate) fn host(&self) -> String {
+        format!("unix://{}", socket(self.folder.path()).display())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    /// Kills the engine as `kill -9` does; its containers live on.
+    pub(crate) fn kill(&mut self) {
+        self.daemon.end(Signal::KILL);
+    }
+
+    /// Starts it again on what it had.
+    pub(crate) fn start_again(&mut self) {
+        self.daemon.end(Signal::TERM);
+        self.daemon = run(self.folder.path());
+    }
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("docker.sock")
+}
+
+fn run(folder: &Path) -> Daemon {
+    // An engine that was killed leaves its containerd, and the file that says so, which keeps a new one from starting.
+    end_containerd(folder);
+    let at = |name: &str| folder.join(name).display().to_string();
+    let mut words = vec![
+        format!("--data-root={}", at("root")),
+        format!("--exec-root={}", at("exec")),
+        format!("--pidfile={}", at("dockerd.pid")),
+        format!("--host=unix://{}", at("docker.sock")),
+    ];
+    let no_network = [
+        "--bridge=none",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--ip-forward=false",
+    ];
+    words.extend(no_network.map(str::to_owned));
+    // What runs in containers is found in no other cgroup tree than the machine's own.
+    words.push("--exec-opt=native.cgroupdriver=cgroupfs".to_owned());
+    let socket = socket(folder);
+    Daemon::start("dockerd", &words, &folder.join("log"), || {
+        UnixStream::connect(&socket).is_ok()
+    })
+}
+
+fn end_containerd(folder: &Path) {
+    let pid_file = folder.join("exec/containerd/containerd.pid");
+    if let Ok(text) = fs::read_to_string(&pid_file) {
+        let pid: i32 = text.trim().parse().unwrap();
+        let is_ours = fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| String::from_utf8_lossy(&words).contains(&*folder.to_string_lossy()));
+        if is_ours {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        let _ = fs::remove_file(&pid_file);
+    }
+    let _ = fs::remove_file(folder.join("dockerd.pid"));
+}
+
+/// What an engine that was killed leaves mounted.
+fn unmount_all(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
+    // The later ones may lie in the earlier ones.
+    for place in places.filter(|place| Path::new(place).starts_with(folder)) {
+        let _ = Command::new("umount").args(["--lazy", place]).status();
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.daemon.end(Signal::TERM);
+        end_containerd(self.folder.path());
+        unmount_all(self.folder.path());
+    }
+}
