@@ -161,6 +161,11 @@ impl PyValue {
     }
 }
 
+/// What Python's `int` reads out of a text: blanks around digits, single underscores between them.
+pub fn python_int(text: &str) -> Option<i64> {
+    lax_int(text).filter(|_| !text.contains('.'))
+}
+
 /// What pydantic reads out of a text as an integer: digits, single underscores between them, a zero fraction.
 fn lax_int(text: &str) -> Option<i64> {
     let text = text.trim();
