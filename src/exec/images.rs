@@ -27,7 +27,7 @@ pub(super) async fn ensure(
     }
     let (file, digest) = match &server.image {
         Image::Builtin => return Ok(ReadyImage::Builtin),
-        Image::Container(reference) => {
+        Image::Container { reference, .. } => {
             return Err(format!(
                 "no executor of this build runs the container image `{reference}`"
             ));

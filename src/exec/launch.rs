@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::guard::Order;
 use super::run::{Attempt, Run};
 use super::server::ServerSpec;
 use crate::cache::{Digest, FsError, fs};
-use crate::graph::spec::{Image, Server};
+use crate::config::recipe::RESULT_FILENAME;
+use crate::graph::spec::{Form, Image, Server};
 use crate::graph::template::PORT_MARK;
 
 /// An image that is present on this host.
@@ -39,6 +41,8 @@ pub(super) enum LaunchError {
     Empty,
     #[error("`{}` changed while the build ran; what was planned is not what would run: start the build again", .0.display())]
     Changed(PathBuf),
+    #[error("link `{}` to this program: {error}", link.display())]
+    Link { link: PathBuf, error: std::io::Error },
     #[error(transparent)]
     Fs(#[from] FsError),
 }
@@ -49,7 +53,7 @@ const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// This program, also after its file was replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// Prepares the work folder in `attempt` and says what to start there.
+/// Prepares the work folder in `attempt` and says which server to start there.
 pub(super) fn prepare(
     run: &Run,
     server: &Server,
@@ -58,21 +62,61 @@ pub(super) fn prepare(
     port: u16,
     attempt: &Attempt,
 ) -> Result<ServerSpec, LaunchError> {
+    let order = order(run, server, image, place, port, attempt)?;
+    Ok(ServerSpec {
+        argv: order.argv,
+        env: order.env,
+        cwd: order.cwd,
+        port,
+        ready_path: ready_path(server),
+        ready_within: server.handling.within,
+        stop_grace: server.handling.stop_grace,
+        log_path: attempt.path.join("server.log"),
+    })
+}
+
+/// Prepares the work folder in `attempt` and says what to start there, a server or a combined script.
+pub(super) fn order(
+    run: &Run,
+    server: &Server,
+    image: &ReadyImage,
+    place: &Place,
+    port: u16,
+    attempt: &Attempt,
+) -> Result<Order, LaunchError> {
     let work = attempt.path.join("work");
     fs::create_dir_durable(&work)?;
     let temporary = attempt.temporary(run.path());
     fs::create_dir_durable(&temporary)?;
     copy_files(&run.root, server, &work)?;
-    Ok(ServerSpec {
+    let mut env = environment(run, server, image, place, port, (&work, &temporary));
+    if server.form == Form::Combined {
+        env.insert("RESULT_FILENAME".to_owned(), RESULT_FILENAME.to_owned());
+    }
+    if server.image == Image::Builtin && server.form != Form::Command {
+        let path = env.entry("PATH".to_owned()).or_default();
+        *path = format!("{}:{path}", own_programs(run)?.display());
+    }
+    Ok(Order {
         argv: argv(server, port)?,
-        env: environment(run, server, image, place, port, (&work, &temporary)),
+        env,
         cwd: work,
-        port,
-        ready_path: ready_path(server),
-        ready_within: server.handling.ready_within,
-        stop_grace: server.handling.stop_grace,
-        log_path: attempt.path.join("server.log"),
+        grace_ms: u64::try_from(server.handling.stop_grace.as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// A folder with this program as `sweep`, for scripts whose image it is. The link ends with this process, as the
+/// scripts do.
+fn own_programs(run: &Run) -> Result<PathBuf, LaunchError> {
+    let folder = run.path().join("bin");
+    fs::create_dir_durable(&folder)?;
+    let link = folder.join("sweep");
+    match std::os::unix::fs::symlink(format!("/proc/{}/exe", std::process::id()), &link) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(LaunchError::Link { link, error })
+        }
+        _ => Ok(folder),
+    }
 }
 
 /// The simulator answers on one path, whatever the engine's is.
@@ -108,7 +152,7 @@ fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
     if let Some(simulated) = &server.simulated {
         return Ok([vec![THIS_PROGRAM.to_owned()], simulated.to_args(port)].concat());
     }
-    if server.script {
+    if server.form != Form::Command {
         return Ok(vec!["bash".to_owned(), server.command.clone()]);
     }
     let command = server.command.replace(PORT_MARK, &port.to_string());
@@ -126,7 +170,7 @@ fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
     Ok(words)
 }
 
-/// The whole environment of the server: nothing is inherited.
+/// The whole environment of the server or the script: nothing is inherited.
 fn environment(
     run: &Run,
     server: &Server,

@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use hyper::Method;
 
-use super::attempt_result;
-use super::compute::process;
 use super::event::Event;
 use super::launch::{Place, ReadyImage, prepare};
-use super::measure::{LAST_WORDS, MeasureError, Measured, measure};
+use super::ledger::Ledger;
+use super::measure::{LAST_WORDS, MeasureError, measure};
 use super::port::{FreePort, free_port};
 use super::process::Owned;
-use super::run::{Attempt, Began, Run};
+use super::run::{Began, Run};
+use super::script;
 use super::server::Server;
 use super::signals::Interrupt;
-use crate::cache::{Digest, Inputs, Output, Source, StoreError, Verdict};
+use crate::cache::Inputs;
 use crate::config::recipe::{HttpCall, Reset};
-use crate::graph::spec::{Bench, Server as ServerTarget};
+use crate::graph::spec::{Bench, Client, Server as ServerTarget};
 use crate::matrix::Point;
 use crate::plan::SERVER_START_MS;
 
@@ -71,7 +71,7 @@ pub(super) struct Done {
 }
 
 /// Why a point was skipped after a signal.
-const INTERRUPTED: &str = "interrupted";
+pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// A server that answers.
 struct Live {
@@ -88,25 +88,28 @@ struct Live {
 /// Runs the session to its end. Never fails as a whole: each point has its ending.
 pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place) -> Done {
     let mut session = Session {
-        run: &run,
-        job: &job,
-        image: &image,
-        place: &place,
+        ledger: Ledger {
+            run: &run,
+            job: &job,
+            image: &image,
+            place: &place,
+            done: Done::default(),
+        },
         live: None,
         starts: 0,
         last_failure: String::new(),
-        done: Done::default(),
     };
     for step in &job.steps {
         if run.interrupts.level() != Interrupt::None {
-            session.skip(step, INTERRUPTED);
-            continue;
+            session.ledger.skip(step, INTERRUPTED);
+        } else if !session.ledger.is_kept(step) {
+            session.step(step).await;
         }
-        session.step(step).await;
     }
     session.stop().await;
+    let done = session.ledger.done;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for ending in session.done.endings.values() {
+    for ending in done.endings.values() {
         match ending {
             Ending::Passed | Ending::Kept => passed += 1,
             Ending::Failed(_) => failed += 1,
@@ -119,74 +122,70 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         failed,
         skipped,
     });
-    session.done
+    done
 }
 
 struct Session<'a> {
-    run: &'a Run,
-    job: &'a Job,
-    image: &'a ReadyImage,
-    place: &'a Place,
+    ledger: Ledger<'a>,
     live: Option<Live>,
     starts: u32,
     /// Why the server failed the last time.
     last_failure: String,
-    done: Done,
 }
 
 impl Session<'_> {
     async fn step(&mut self, step: &Step) {
-        // Another point of the same inputs may have been measured a moment ago.
-        if step.take_kept
-            && self
-                .run
-                .store()
-                .lookup(&step.inputs.key())
-                .is_ok_and(|hit| hit.is_some())
-        {
-            let target = step.bench_id.clone();
-            self.run.say(Event::BenchPassed {
-                target,
-                session: self.job.index,
-                elapsed_ms: 0,
-            });
-            self.done.endings.insert(step.bench_id.clone(), Ending::Kept);
-            return;
-        }
+        let Client::Builtin { workload, limits } = &step.bench.client else {
+            self.ledger.done.servers_started += 1;
+            return script::measure(&mut self.ledger, step).await;
+        };
         let live = match self.ready_server().await {
             Ok(live) => live,
-            Err(_) if self.run.interrupts.level() != Interrupt::None => {
-                return self.skip(step, INTERRUPTED);
+            Err(_) if self.ledger.run.interrupts.level() != Interrupt::None => {
+                return self.ledger.skip(step, INTERRUPTED);
             }
             Err(reason) => return self.fail(step, &reason, Began::now()),
         };
         let began = Began::now();
-        let attempt = match self.run.attempt(&step.bench_id) {
+        let attempt = match self.ledger.run.attempt(&step.bench_id) {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.live = Some(live);
                 return self.fail(step, &error.to_string(), began);
             }
         };
-        self.run.say(Event::BenchStarted {
+        self.ledger.run.say(Event::BenchStarted {
             target: step.bench_id.clone(),
-            session: self.job.index,
+            session: self.ledger.job.index,
             folder: attempt.folder.clone(),
-            requests: step.bench.workload.prompts,
+            requests: workload.prompts,
         });
-        let measured = measure(self.run, self.job, step, &live.server, &attempt.path).await;
-        let start_ms = live.start_ms;
+        let load = (workload, limits);
+        let measured = measure(
+            self.ledger.run,
+            self.ledger.job,
+            step,
+            load,
+            &live.server,
+            &attempt.path,
+        )
+        .await;
+        let facts = [
+            (SERVER_START_MS.to_owned(), live.start_ms.to_string()),
+            ("server".to_owned(), self.ledger.job.server_id.clone()),
+        ];
         self.live = Some(Live { used: true, ..live });
         match measured {
             // Compression and the disk would hold up the other sessions' clocks.
             Ok(measured) => tokio::task::block_in_place(|| {
-                self.keep(step, &measured, began, start_ms, &attempt);
+                self.ledger
+                    .pass(step, &measured, began, &attempt, self.starts, facts);
             }),
-            Err(MeasureError::Interrupted) => self.skip(step, INTERRUPTED),
+            Err(MeasureError::Interrupted) => self.ledger.skip(step, INTERRUPTED),
             Err(error) => {
                 self.fail(step, &error.to_string(), began);
                 if matches!(error, MeasureError::ServerDied { .. }) {
-                    self.server_failed("it died during a bench", self.starts <= self.run.retries);
+                    self.server_failed("it died during a bench", self.starts <= self.ledger.run.retries);
                     self.stop().await;
                 }
             }
@@ -199,32 +198,32 @@ impl Session<'_> {
             if !live.used {
                 return Ok(live);
             }
-            let how = self.job.server.handling.reset.as_ref();
+            let how = self.ledger.job.server.handling.reset.as_ref();
             let outcome = tokio::select! {
                 outcome = reset(&live.server, how, self.simulated()) => outcome,
-                () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+                () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
             };
             match outcome {
                 Ok(()) => return Ok(live),
-                Err(reason) if self.run.interrupts.level() != Interrupt::None => {
+                Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => {
                     self.live = Some(live);
                     return Err(reason);
                 }
                 Err(reason) => {
                     self.live = Some(live);
-                    self.server_failed(&reason, self.starts <= self.run.retries);
+                    self.server_failed(&reason, self.starts <= self.ledger.run.retries);
                     self.stop().await;
                 }
             }
         }
         loop {
-            if self.done.server_lives {
+            if self.ledger.done.server_lives {
                 return Err(format!(
                     "no server is started beside one that could not be ended: {}",
                     self.last_failure
                 ));
             }
-            if self.starts > self.run.retries {
+            if self.starts > self.ledger.run.retries {
                 return Err(format!(
                     "the server was started {} times and did not last: {}",
                     self.starts, self.last_failure
@@ -233,9 +232,9 @@ impl Session<'_> {
             self.starts += 1;
             match self.start().await {
                 Ok(live) => return Ok(live),
-                Err(reason) if self.run.interrupts.level() != Interrupt::None => return Err(reason),
+                Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => return Err(reason),
                 Err(reason) => {
-                    let will_retry = self.starts <= self.run.retries;
+                    let will_retry = self.starts <= self.ledger.run.retries;
                     self.server_failed(&reason, will_retry);
                     if !will_retry {
                         return Err(format!("the server did not start: {reason}"));
@@ -246,8 +245,12 @@ impl Session<'_> {
     }
 
     async fn start(&mut self) -> Result<Live, String> {
-        let attempt = self.run.attempt(&self.job.server_id).map_err(|e| e.to_string())?;
-        let (port, number) = match self.job.server.handling.port.filter(|_| !self.simulated()) {
+        let attempt = self
+            .ledger
+            .run
+            .attempt(&self.ledger.job.server_id)
+            .map_err(|e| e.to_string())?;
+        let (port, number) = match self.ledger.job.server.handling.port.filter(|_| !self.simulated()) {
             Some(number) => (None, number),
             None => {
                 let port = free_port().map_err(|e| format!("find a free port: {e}"))?;
@@ -255,51 +258,51 @@ impl Session<'_> {
                 (Some(port), number)
             }
         };
-        self.run.say(Event::ServerStarting {
-            target: self.job.server_id.clone(),
-            session: self.job.index,
-            pool: self.place.pool.clone(),
-            node: self.place.nodes.clone(),
-            gpus: self.place.gpus.clone(),
+        self.ledger.run.say(Event::ServerStarting {
+            target: self.ledger.job.server_id.clone(),
+            session: self.ledger.job.index,
+            pool: self.ledger.place.pool.clone(),
+            node: self.ledger.place.nodes.clone(),
+            gpus: self.ledger.place.gpus.clone(),
             port: number,
             attempt: self.starts,
             folder: attempt.folder.clone(),
             simulated: self.simulated(),
         });
         let spec = prepare(
-            self.run,
-            &self.job.server,
-            self.image,
-            self.place,
+            self.ledger.run,
+            &self.ledger.job.server,
+            self.ledger.image,
+            self.ledger.place,
             number,
             &attempt,
         )
         .map_err(|e| e.to_string())?;
         let began = Instant::now();
-        let mut server = Server::spawn(&self.run.guard, spec)
+        let mut server = Server::spawn(&self.ledger.run.guard, spec)
             .await
             .map_err(|e| e.to_string())?;
-        self.done.servers_started += 1;
-        if let Err(error) = self.run.owns(server.owned()) {
+        self.ledger.done.servers_started += 1;
+        if let Err(error) = self.ledger.run.owns(server.owned()) {
             let _ = server.kill().await;
             return Err(error.to_string());
         }
         let ready = tokio::select! {
             ready = server.ready() => ready.map_err(|e| e.to_string()),
-            () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+            () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
         };
         let live = Live {
             server,
             _port: port,
             start_ms: began.elapsed().as_millis() as u64,
-            temporary: attempt.temporary(self.run.path()),
+            temporary: attempt.temporary(self.ledger.run.path()),
             used: false,
         };
         match ready {
             Ok(()) => {
-                self.run.say(Event::ServerReady {
-                    target: self.job.server_id.clone(),
-                    session: self.job.index,
+                self.ledger.run.say(Event::ServerReady {
+                    target: self.ledger.job.server_id.clone(),
+                    session: self.ledger.job.index,
                     elapsed_ms: live.start_ms,
                 });
                 Ok(live)
@@ -313,7 +316,7 @@ impl Session<'_> {
     }
 
     fn simulated(&self) -> bool {
-        self.job.server.simulated.is_some()
+        self.ledger.job.server.simulated.is_some()
     }
 
     /// Stops the server, if there is one, and waits until it is gone.
@@ -322,7 +325,7 @@ impl Session<'_> {
         let owned: Owned = live.server.owned().clone();
         let stopped = tokio::select! {
             stopped = live.server.stop() => Some(stopped),
-            () = self.run.interrupts.reached(Interrupt::Now) => None,
+            () = self.ledger.run.interrupts.reached(Interrupt::Now) => None,
         };
         let stopped = match stopped {
             Some(stopped) => stopped,
@@ -331,125 +334,32 @@ impl Session<'_> {
         match stopped {
             Ok(_) => {
                 // What stays journalled is looked for once more by the next run, and not found.
-                let _ = self.run.releases(&owned);
+                let _ = self.ledger.run.releases(&owned);
                 let _ = std::fs::remove_dir_all(&live.temporary);
-                self.run.say(Event::ServerStopped {
-                    target: self.job.server_id.clone(),
-                    session: self.job.index,
+                self.ledger.run.say(Event::ServerStopped {
+                    target: self.ledger.job.server_id.clone(),
+                    session: self.ledger.job.index,
                 });
             }
             Err(error) => {
-                self.done.server_lives = true;
+                self.ledger.done.server_lives = true;
                 self.server_failed(&error.to_string(), false);
             }
         }
     }
 
-    /// Keeps a measurement and its row.
-    fn keep(&mut self, step: &Step, measured: &Measured, began: Began, start_ms: u64, attempt: &Attempt) {
-        let mut record = self
-            .run
-            .record(step.bench_id.clone(), step.inputs.clone(), Verdict::Passed, began);
-        record.provenance.simulated = measured.trace.header.simulated;
-        record.provenance.attempt = self.starts;
-        record.outputs = vec![Output {
-            name: "trace".to_owned(),
-            digest: measured.digest,
-            size: measured.bytes.len() as u64,
-        }];
-        record.facts = self.facts(start_ms, attempt);
-        let elapsed_ms = record.provenance.elapsed_ms;
-        let kept = attempt_result::write(&attempt.path, &record).map_err(StoreError::from);
-        if let Err(error) = kept.and_then(|()| self.run.publish(&record, &[Source::Bytes(&measured.bytes)])) {
-            return self.fail(step, &format!("the result could not be kept: {error}"), began);
-        }
-        // The cache has it now; what cannot be removed goes with the run's folder.
-        let _ = attempt_result::forget_trace(&attempt.path);
-        self.run.say(Event::BenchPassed {
-            target: step.bench_id.clone(),
-            session: self.job.index,
-            elapsed_ms,
-        });
-        self.done.endings.insert(step.bench_id.clone(), Ending::Passed);
-        match process(
-            self.run,
-            &step.process_id,
-            &step.point,
-            &measured.trace,
-            measured.digest,
-        ) {
-            Ok(_) => self.run.say(Event::ProcessPassed {
-                target: step.process_id.clone(),
-            }),
-            // The end of the build tries once more and says what is wrong.
-            Err(error) => self.run.say(Event::ProcessFailed {
-                target: step.process_id.clone(),
-                reason: error.to_string(),
-            }),
-        }
-    }
-
-    fn facts(&self, start_ms: u64, attempt: &Attempt) -> BTreeMap<String, String> {
-        let mut facts = BTreeMap::from([
-            (SERVER_START_MS.to_owned(), start_ms.to_string()),
-            ("pool".to_owned(), self.place.pool.clone()),
-            ("nodes".to_owned(), format!("{:?}", self.place.nodes)),
-            ("gpus".to_owned(), format!("{:?}", self.place.gpus)),
-            ("server".to_owned(), self.job.server_id.clone()),
-            ("attempt".to_owned(), attempt.folder.clone()),
-        ]);
-        if let ReadyImage::Venv { python, .. } = self.image {
-            facts.insert("python".to_owned(), python.clone());
-        }
-        facts
-    }
-
-    fn skip(&mut self, step: &Step, reason: &str) {
-        self.run.say(Event::BenchSkipped {
-            target: step.bench_id.clone(),
-            reason: reason.to_owned(),
-        });
-        self.done
-            .endings
-            .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
-    }
-
-    /// Records a failure with its reason and the end of the server's log; it is told, never reused.
+    /// Records a failure with the end of the log of the server, if one is there.
     fn fail(&mut self, step: &Step, reason: &str, began: Began) {
-        let words = self
-            .live
-            .as_ref()
-            .map(|live| live.server.last_words(200))
-            .unwrap_or_default();
-        let (reason, words) = (self.run.without_secrets(reason), self.run.without_secrets(&words));
-        let log = (!words.is_empty()).then(|| Digest::of(words.as_bytes()));
-        let verdict = Verdict::Failed {
-            reason: reason.clone(),
-            log,
-        };
-        let record = self
-            .run
-            .record(step.bench_id.clone(), step.inputs.clone(), verdict, began);
-        let blobs: Vec<Source<'_>> = log.iter().map(|_| Source::Bytes(words.as_bytes())).collect();
-        let reason = match self.run.publish(&record, &blobs) {
-            Ok(()) => reason,
-            Err(error) => format!("{reason} (and this could not be recorded: {error})"),
-        };
-        self.run.say(Event::BenchFailed {
-            target: step.bench_id.clone(),
-            session: self.job.index,
-            reason: reason.clone(),
-        });
-        self.done
-            .endings
-            .insert(step.bench_id.clone(), Ending::Failed(reason));
+        let live = self.live.as_ref();
+        let words = live.map(|live| live.server.last_words(200)).unwrap_or_default();
+        self.ledger.fail(step, reason, &words, began);
     }
 
     fn server_failed(&mut self, reason: &str, will_retry: bool) {
-        self.last_failure = self.run.without_secrets(reason);
-        self.run.say(Event::ServerFailed {
-            target: self.job.server_id.clone(),
-            session: self.job.index,
+        self.last_failure = self.ledger.run.without_secrets(reason);
+        self.ledger.run.say(Event::ServerFailed {
+            target: self.ledger.job.server_id.clone(),
+            session: self.ledger.job.index,
             reason: self.last_failure.clone(),
             will_retry,
         });

@@ -2,8 +2,8 @@
 //!
 //! | input | image | server | bench | process | collect |
 //! |---|---|---|---|---|---|
-//! | image reference, and the digest behind it where known | x | x | x | | |
-//! | model | | x | x | | |
+//! | image reference in its normal form, and the digest behind it unless it is simulated | x | x | x | | |
+//! | model, and its revision where one is pinned | | x | x | | |
 //! | resolved server command, environment, files' bytes | | x | x | | |
 //! | hardware: GPU kind and count, facts, shared or exclusive, simulated | | x | x | | |
 //! | workload, client version, isolation, limits, trial | | | x | | |
@@ -13,6 +13,7 @@
 //! Secrets, paths of this machine, times, host names, the port, pool sizes: in none.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,14 +22,19 @@ use crate::bench::verdict::Limits;
 use crate::bench::workload::Workload;
 use crate::cache::digest::{Digest, Key};
 use crate::cache::inputs::Inputs;
+use crate::config::pins::Pins;
 use crate::config::recipe::Reset;
+use crate::config::reference::{ManifestDigest, Reference, ReferenceError};
 use crate::sim::SIM_VERSION;
 
 /// An engine's image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// A container image's reference.
-    Container(String),
+    /// A container image, and the digest that its reference has or is pinned to.
+    Container {
+        reference: Reference,
+        digest: Option<ManifestDigest>,
+    },
     /// A hash-locked requirements file, made into a virtual environment.
     Pypi { file: PathBuf, digest: Digest },
     /// The simulated server, asked for by name.
@@ -41,14 +47,14 @@ pub const BUILTIN_SIM: &str = "builtin:sim";
 /// A server: everything that decides how it is started.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// As the config writes it.
-    pub image_reference: String,
     pub image: Image,
     pub model: String,
-    /// The resolved command with [`PORT_MARK`](super::template::PORT_MARK) for the port, or the script to run.
+    /// Where `sweep.lock` pins one.
+    pub model_revision: Option<String>,
+    /// The resolved command with [`PORT_MARK`](super::template::PORT_MARK) for the port, or the script to run, a path
+    /// relative to the work folder.
     pub command: String,
-    /// Whether `command` is a script's path relative to the work folder.
-    pub script: bool,
+    pub form: Form,
     pub env: BTreeMap<String, String>,
     /// What a config says of the deployment beside the command: its router, its KV transfer, its roles' hardware.
     pub deployment: BTreeMap<String, String>,
@@ -65,6 +71,15 @@ pub struct Server {
     pub handling: Handling,
     /// Pools that can run it, by name.
     pub pools: Vec<String>,
+}
+
+/// What a server's `command` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Command,
+    Script,
+    /// A script that starts the server and measures it; it is run for each point.
+    Combined,
 }
 
 /// The engine and the parallelism, for messages and for the simulator.
@@ -87,8 +102,10 @@ pub struct RecipeFile {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Handling {
     pub port: Option<u16>,
+    /// Empty where a combined script looks after its server itself.
     pub ready_path: String,
-    pub ready_within: Duration,
+    /// How long it may take to be ready, or a combined script to end.
+    pub within: Duration,
     pub stop_grace: Duration,
     pub reset: Option<Reset>,
 }
@@ -96,18 +113,40 @@ pub struct Handling {
 /// A measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bench {
-    pub workload: Workload,
-    pub limits: Limits,
+    pub client: Client,
     pub isolation: String,
     /// Which of several equal measurements this is, from 0.
     pub trial: u32,
+}
+
+/// Who sends the load.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Client {
+    /// The load client of this program. It leaves a raw trace.
+    Builtin { workload: Workload, limits: Limits },
+    /// A combined script's own. It leaves the result file of a serving benchmark.
+    Script {
+        /// Failed requests over all, in [0, 1].
+        failed_share: f64,
+    },
+}
+
+impl Client {
+    /// The name of what it leaves, from which a row is computed.
+    pub fn output(&self) -> &'static str {
+        match self {
+            Self::Builtin { .. } => "trace",
+            Self::Script { .. } => "client.json",
+        }
+    }
 }
 
 impl Server {
     /// The inputs of the image target behind it.
     pub fn image_inputs(&self) -> Inputs {
         let mut inputs = Inputs::new("image");
-        self.push_image(&mut inputs);
+        self.image.push(&mut inputs);
+        self.image.push_digest(&mut inputs);
         inputs
     }
 
@@ -123,6 +162,17 @@ impl Server {
         self.simulated.is_some()
     }
 
+    /// Its image's reference, where that needs a digest to be run and has none.
+    pub fn unpinned(&self) -> Option<&Reference> {
+        match &self.image {
+            Image::Container {
+                reference,
+                digest: None,
+            } if !self.is_simulated() => Some(reference),
+            _ => None,
+        }
+    }
+
     pub fn key(&self) -> Key {
         self.inputs().key()
     }
@@ -133,42 +183,30 @@ impl Server {
         self.handling == other.handling && self.pools == other.pools
     }
 
-    fn push_image(&self, inputs: &mut Inputs) {
-        inputs.text(
-            "image",
-            self.image_reference
-                .strip_prefix("docker://")
-                .unwrap_or(&self.image_reference),
-        );
-        match &self.image {
-            Image::Container(_) => {}
-            Image::Pypi { file, digest } => {
-                inputs.file("image.requirements", file.to_string_lossy(), *digest);
-            }
-            Image::Builtin => inputs.text("image.version", SIM_VERSION.to_string()),
-        }
-    }
-
     fn push(&self, inputs: &mut Inputs) {
-        self.push_image(inputs);
+        self.image.push(inputs);
+        if !self.is_simulated() {
+            self.image.push_digest(inputs);
+        }
         inputs.text("model", &self.model);
-        inputs.text(
-            if self.script {
-                "server script"
-            } else {
-                "server command"
-            },
-            &self.command,
-        );
+        if let Some(revision) = self.model_revision.as_ref().filter(|_| !self.is_simulated()) {
+            inputs.text("model revision", revision);
+        }
+        let (command, of) = match self.form {
+            Form::Command => ("server command", "server"),
+            Form::Script => ("server script", "server"),
+            Form::Combined => ("script", "script"),
+        };
+        inputs.text(command, &self.command);
         for (name, value) in &self.env {
-            inputs.text(format!("server env {name}"), value);
+            inputs.text(format!("{of} env {name}"), value);
         }
         for (name, value) in &self.deployment {
             inputs.text(format!("deployment {name}"), value);
         }
         for file in &self.files {
             inputs.file(
-                format!("server file {}", file.name),
+                format!("{of} file {}", file.name),
                 file.path.to_string_lossy(),
                 file.digest,
             );
@@ -204,20 +242,32 @@ impl Bench {
     pub fn inputs(&self, server: &Server) -> Inputs {
         let mut inputs = Inputs::new("bench");
         server.push(&mut inputs);
-        inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
-        let workload = serde_json::to_value(&self.workload).expect("a workload is plain data");
-        for (field, value) in workload.as_object().into_iter().flatten() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            inputs.text(format!("workload {field}"), text);
+        match &self.client {
+            Client::Builtin { workload, limits } => {
+                inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
+                let workload = serde_json::to_value(workload).expect("a workload is plain data");
+                for (field, value) in workload.as_object().into_iter().flatten() {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    inputs.text(format!("workload {field}"), text);
+                }
+                inputs.text("isolation", &self.isolation);
+                inputs.text("limit failed-share", limits.failed_share.to_string());
+                inputs.text("limit client-lag-us", limits.lag_p99_us.to_string());
+                inputs.text("limit client-cpu", limits.cpu_share.to_string());
+            }
+            Client::Script { failed_share } => {
+                inputs.text("client", "the script's own");
+                inputs.text("isolation", &self.isolation);
+                inputs.text("limit failed-share", failed_share.to_string());
+            }
         }
-        inputs.text("isolation", &self.isolation);
-        inputs.text("limit failed-share", self.limits.failed_share.to_string());
-        inputs.text("limit client-lag-us", self.limits.lag_p99_us.to_string());
-        inputs.text("limit client-cpu", self.limits.cpu_share.to_string());
         inputs.text("trial", self.trial.to_string());
         inputs
     }
 }
+
+/// How the points of a combined script are kept apart.
+pub const SCRIPT_ISOLATION: &str = "a run of the script for each point";
 
 /// How one point is kept from the next, in words that enter the key.
 pub fn isolation(reset: Option<&Reset>) -> String {
@@ -232,10 +282,11 @@ pub fn isolation(reset: Option<&Reset>) -> String {
 }
 
 impl Image {
-    /// Reads a config's `image`: `pypi:FILE`, `builtin:sim`, or a container's reference with or without `docker://`.
-    /// The digest of a requirements file is asked of `digest`.
+    /// Reads a config's `image`: `pypi:FILE`, `builtin:sim`, or a container image's [`Reference`], whose digest is looked
+    /// up in `pins`. The digest of a requirements file is asked of `digest`.
     pub fn parse(
         reference: &str,
+        pins: &Pins,
         digest: impl FnOnce(&std::path::Path) -> std::io::Result<Digest>,
     ) -> Result<Self, String> {
         if let Some(file) = reference.strip_prefix("pypi:") {
@@ -251,12 +302,42 @@ impl Image {
                 )),
             };
         }
-        Ok(Self::Container(
-            reference
-                .strip_prefix("docker://")
-                .unwrap_or(reference)
-                .to_owned(),
-        ))
+        let reference: Reference = reference.parse().map_err(|e: ReferenceError| e.to_string())?;
+        Ok(Self::Container {
+            digest: pins.digest(&reference).cloned(),
+            reference,
+        })
+    }
+
+    fn push(&self, inputs: &mut Inputs) {
+        inputs.text("image", self.to_string());
+        match self {
+            Self::Container { .. } => {}
+            Self::Pypi { file, digest } => {
+                inputs.file("image.requirements", file.to_string_lossy(), *digest);
+            }
+            Self::Builtin => inputs.text("image.version", SIM_VERSION.to_string()),
+        }
+    }
+
+    fn push_digest(&self, inputs: &mut Inputs) {
+        if let Self::Container {
+            digest: Some(digest), ..
+        } = self
+        {
+            inputs.text("image digest", digest.as_str());
+        }
+    }
+}
+
+/// Its reference, in the normal form.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container { reference, .. } => write!(f, "{reference}"),
+            Self::Pypi { file, .. } => write!(f, "pypi:{}", file.display()),
+            Self::Builtin => f.write_str(BUILTIN_SIM),
+        }
     }
 }
 
@@ -285,9 +366,9 @@ mod tests {
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
-    const OF_SERVERS: [ServerChange; 15] = [
+    const OF_SERVERS: [ServerChange; 16] = [
         ("image reference", true, |s| {
-            s.image_reference = "acme/engine:2".to_owned();
+            s.image = Image::parse("acme/engine:2", &Pins::default(), Digest::of_file).unwrap();
         }),
         ("requirements' bytes", true, |s| {
             s.image = Image::Pypi {
@@ -297,7 +378,12 @@ mod tests {
         }),
         ("model", false, |s| s.model.push('x')),
         ("command", false, |s| s.command.push_str(" --x")),
-        ("a script in the place of a command", false, |s| s.script = true),
+        ("a script in the place of a command", false, |s| {
+            s.form = Form::Script;
+        }),
+        ("a combined script in its place", false, |s| {
+            s.form = Form::Combined;
+        }),
         ("a variable's value", false, |s| {
             *s.env.get_mut("LIMIT").unwrap() = "9".to_owned();
         }),
@@ -339,12 +425,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pinned_is_in_the_key_unless_it_is_simulated() {
+        let (simulated, bench) = first();
+        let mut real = simulated.clone();
+        real.simulated = None;
+        let pins: [Change<Server>; 2] = [
+            ("digest", |s| match &mut s.image {
+                Image::Container { digest, .. } => {
+                    *digest = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+                }
+                other => panic!("{other:?}"),
+            }),
+            ("revision", |s| s.model_revision = Some("0123abc".to_owned())),
+        ];
+        for (what, pin) in pins {
+            for (before, is_in_key) in [(&simulated, false), (&real, true)] {
+                let mut pinned = before.clone();
+                pin(&mut pinned);
+                assert_eq!(pinned.key() != before.key(), is_in_key, "{what}");
+                let key = |server| bench.inputs(server).key();
+                assert_eq!(key(&pinned) != key(before), is_in_key, "{what}");
+            }
+        }
+        assert_eq!(simulated.unpinned(), None);
+        assert_eq!(real.unpinned().unwrap().to_string(), "acme/engine:1");
+        pins[0].1(&mut real);
+        assert_eq!(real.unpinned(), None);
+    }
+
+    #[test]
     fn how_a_server_is_handled_and_where_changes_no_key() {
         let (before, bench) = first();
         let handled: [Change<Server>; 8] = [
             ("port", |s| s.handling.port = Some(8000)),
             ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
-            ("patience", |s| s.handling.ready_within = Duration::from_secs(1)),
+            ("patience", |s| s.handling.within = Duration::from_secs(1)),
             ("grace", |s| s.handling.stop_grace = Duration::from_secs(1)),
             ("reset", |s| s.handling.reset = None),
             ("pools", |s| s.pools.push("another".to_owned())),
@@ -362,23 +477,41 @@ mod tests {
     #[test]
     fn every_input_of_a_bench_changes_its_key_and_no_server_s() {
         let (server, before) = first();
-        let changes: [Change<Bench>; 14] = [
-            ("prompts", |b| b.workload.prompts += 1),
-            ("warm-up", |b| b.workload.warmup += 1),
-            ("seed", |b| b.workload.seed += 1),
-            ("input length", |b| b.workload.input_len += 1),
-            ("output length", |b| b.workload.output_len += 1),
-            ("range", |b| b.workload.range_ratio = 0.5),
-            ("token ids", |b| b.workload.vocab.1 += 1),
-            ("ignore-eos", |b| b.workload.ignore_eos = false),
+        fn workload(bench: &mut Bench) -> &mut Workload {
+            match &mut bench.client {
+                Client::Builtin { workload, .. } => workload,
+                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+            }
+        }
+        fn limits(bench: &mut Bench) -> &mut Limits {
+            match &mut bench.client {
+                Client::Builtin { limits, .. } => limits,
+                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+            }
+        }
+        let changes: [Change<Bench>; 16] = [
+            ("prompts", |b| workload(b).prompts += 1),
+            ("warm-up", |b| workload(b).warmup += 1),
+            ("seed", |b| workload(b).seed += 1),
+            ("input length", |b| workload(b).input_len += 1),
+            ("output length", |b| workload(b).output_len += 1),
+            ("range", |b| workload(b).range_ratio = 0.5),
+            ("token ids", |b| workload(b).vocab.1 += 1),
+            ("ignore-eos", |b| workload(b).ignore_eos = false),
             ("body", |b| {
-                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()));
+                drop(workload(b).extra_body.insert("x".to_owned(), 1.into()));
             }),
-            ("patience", |b| b.workload.request_timeout_s = 1),
+            ("patience", |b| workload(b).request_timeout_s = 1),
             ("isolation", |b| b.isolation.push('x')),
-            ("failed share", |b| b.limits.failed_share = 0.5),
-            ("client's lag", |b| b.limits.lag_p99_us = 1),
+            ("failed share", |b| limits(b).failed_share = 0.5),
+            ("client's lag", |b| limits(b).lag_p99_us = 1),
             ("trial", |b| b.trial = 1),
+            ("a script's client", |b| {
+                b.client = Client::Script { failed_share: 0.05 };
+            }),
+            ("a script's failed share", |b| {
+                b.client = Client::Script { failed_share: 0.5 };
+            }),
         ];
         for (what, change) in changes {
             let mut bench = before.clone();
@@ -444,8 +577,14 @@ mod tests {
 
     #[test]
     fn images_are_read_as_they_are_written() {
-        let read = |text: &str| Image::parse(text, |_| Ok(Digest::of(b"bytes")));
+        let pins = Pins::default();
+        let read = |text: &str| Image::parse(text, &pins, |_| Ok(Digest::of(b"bytes")));
         assert_eq!(read("docker://acme/x:1"), read("acme/x:1"));
+        assert_eq!(
+            read("nvcr.io#acme/x").unwrap().to_string(),
+            "nvcr.io/acme/x:latest"
+        );
+        assert!(read("Acme/x").unwrap_err().contains("capitals"));
         assert_eq!(read("builtin:sim"), Ok(Image::Builtin));
         assert!(
             read("builtin:smi")
@@ -453,7 +592,7 @@ mod tests {
                 .contains("there is `builtin:sim`")
         );
         assert!(matches!(read("pypi:r.txt"), Ok(Image::Pypi { file, .. }) if file.as_os_str() == "r.txt"));
-        let missing = Image::parse("pypi:r.txt", |_| Err(std::io::Error::other("gone")));
+        let missing = Image::parse("pypi:r.txt", &pins, |_| Err(std::io::Error::other("gone")));
         assert_eq!(missing.unwrap_err(), "could not read `r.txt`: gone");
     }
 }
