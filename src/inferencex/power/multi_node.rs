@@ -423,7 +423,9 @@ fn stored_failures(
 
 /// The GPU's name in a validation file; by its index where it was not observed.
 fn label(samples: &SampleFile, key: &DeviceKey) -> String {
-    let observed = samples.device(key).and_then(|device| device.label());
+    let observed = samples
+        .device(key)
+        .and_then(super::samples::ObservedDevice::label);
     observed.unwrap_or_else(|| format!("{}/{}", key.0, key.1))
 }
 

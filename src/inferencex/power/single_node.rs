@@ -143,7 +143,7 @@ impl PowerReport {
         );
         validation.set(
             "device_issues",
-            by_device(&|device| device.issue.map(|issue| strings([issue].into_iter()))),
+            by_device(&|device| device.issue.map(|issue| strings([issue]))),
         );
         // Only amd-smi's energy counters are checked so, and only to advise.
         validation.set("accumulator_check", PyValue::None);

@@ -15,8 +15,11 @@ const WINDOW: &str = r#"{"schema_version": 1, "clock_source": "head_node_unix_cl
     "benchmark_type": "sa-bench", "concurrency": 16, "benchmark_start_time_unix": 100.5,
     "benchmark_end_time_unix": 110.5, "duration": 10.0, "reason": null, "result_path": "sa/c16.json"}"#;
 
+/// Its host, its index there, its role, its power in W.
+type Gpu = (&'static str, i64, &'static str, f64);
+
 /// One prefill GPU at 100 W and two decode GPUs at 200 W and 300 W, sampled each second.
-const GPUS: [(&str, i64, &str, f64); 3] = [
+const GPUS: [Gpu; 3] = [
     ("a", 0, "prefill", 100.0),
     ("b", 0, "decode", 200.0),
     ("b", 1, "decode", 300.0),
@@ -39,7 +42,7 @@ impl Run {
                 writeln!(samples, "1,{at},{scrape},{host},{gpu},u-{host}{gpu},{watts}").unwrap();
             }
         }
-        let devices = |entry: &dyn Fn(&(&str, i64, &str, f64)) -> String| -> String {
+        let devices = |entry: &dyn Fn(&Gpu) -> String| -> String {
             GPUS.iter().map(entry).collect::<Vec<_>>().join(", ")
         };
         let expected = devices(&|(host, gpu, role, _)| {
@@ -174,29 +177,29 @@ fn what_is_not_borne_out_is_not_published() {
     type Harm = fn(&mut Run);
     let harms: [(&str, Harm); 14] = [
         ("manifest_malformed", |run| {
-            run.manifest.set("expected_devices", vec![PyValue::Int(1)])
+            run.manifest.set("expected_devices", vec![PyValue::Int(1)]);
         }),
         ("package_recompute_invalid", |run| {
-            run.manifest.set("status", "failed")
+            run.manifest.set("status", "failed");
         }),
         ("package_recompute_invalid", |run| {
-            run.manifest.set("sample_row_count", 41)
+            run.manifest.set("sample_row_count", 41);
         }),
         ("package_recompute_invalid", |run| {
-            run.manifest.set("observed_devices", Vec::new())
+            run.manifest.set("observed_devices", Vec::new());
         }),
         ("package_recompute_invalid", |run| {
             run.manifest
                 .set("reason_codes", vec![PyValue::from("exporter_exited")]);
         }),
         ("package_recompute_invalid", |run| {
-            run.edit("LOGS/power/samples.csv", "1,104.5", "1,104.6")
+            run.edit("LOGS/power/samples.csv", "1,104.5", "1,104.6");
         }),
         ("package_recompute_invalid", |run| {
-            run.edit("LOGS/power/samples.csv", "u-b1", "u-b0")
+            run.edit("LOGS/power/samples.csv", "u-b1", "u-b0");
         }),
         ("package_recompute_invalid", |run| {
-            run.put("LOGS/power/windows/other.json", "{}")
+            run.put("LOGS/power/windows/other.json", "{}");
         }),
         ("package_recompute_invalid", |run| {
             run.edit("LOGS/power/windows/c16.json", "sa/c16.json", "../sa/c16.json");
@@ -205,10 +208,10 @@ fn what_is_not_borne_out_is_not_published() {
             run.edit("LOGS/power/windows/c16.json", "completed", "running");
         }),
         ("producer_verdict_mismatch", |run| {
-            run.manifest.set("publication_valid", false)
+            run.manifest.set("publication_valid", false);
         }),
         ("producer_commit_mismatch", |run| {
-            run.manifest.set("producer_git_commit", "other")
+            run.manifest.set("producer_git_commit", "other");
         }),
         ("result_content_mismatch", |run| {
             run.edit("LOGS/sa/c16.json", "\"completed\": 4", "\"completed\": 5");
