@@ -124,7 +124,7 @@ fn flat_runners_are_read_as_labels() {
         "k: {{ {NAMES}, runner: h200, multinode: false, scenarios: {{ fixed-seq-len: [{{ isl: 1, osl: 1, search-space: \
          [{{ tp: 1, conc-list: [1] }}] }}] }} }}\n"
     );
-    let flat = "h200: [h200_0, h200_1]\nh100: [h100_0]\n";
+    let flat = "h200: [h200_0, h200_1]\n'cluster:h200': [h200_0]\n";
     let (points, notes) = read(&master, flat).unwrap();
     assert_eq!(points.len(), 1);
     assert_eq!(
@@ -132,7 +132,10 @@ fn flat_runners_are_read_as_labels() {
         ["`runners.yaml` has an earlier form, which is read as today's"]
     );
     let today = migrated(flat);
-    assert_eq!(today, "labels:\n  h200: [h200_0, h200_1]\n  h100: [h100_0]\n");
+    assert_eq!(
+        today,
+        "labels:\n  h200: [h200_0, h200_1]\n  cluster:h200: [h200_0]\n"
+    );
     assert_eq!(read(&master, &today).unwrap(), (points, Vec::new()));
 }
 

@@ -105,7 +105,7 @@ fn signed(text: &str) -> (i64, &str) {
     }
 }
 
-/// Digits in several bases. One that no `i64` holds is a float: it counts nothing here.
+/// Digits in several bases. A number that no `i64` holds is infinite: it counts nothing here.
 fn int(text: &str) -> Option<Scalar> {
     let (sign, digits) = signed(text);
     let (radix, digits) = if let Some(rest) = digits.strip_prefix("0b") {
@@ -128,12 +128,7 @@ fn int(text: &str) -> Option<Scalar> {
     }
     Some(match i64::from_str_radix(&clean, radix) {
         Ok(size) => Scalar::Int(sign * size),
-        Err(_) => Scalar::Float(
-            sign as f64
-                * clean.chars().fold(0.0, |sum, c| {
-                    sum * f64::from(radix) + f64::from(c.to_digit(radix).unwrap_or_default())
-                }),
-        ),
+        Err(_) => Scalar::Float(sign as f64 * f64::INFINITY),
     })
 }
 
@@ -262,7 +257,7 @@ mod tests {
             ("-.5", text("-.5")),
             ("-8", Int(-8)),
             ("8.0", Float(8.0)),
-            ("0x8000000000000000", Float(9_223_372_036_854_775_808.0)),
+            ("99999999999999999999", Float(f64::INFINITY)),
             ("yes", Bool(true)),
             ("Off", Bool(false)),
             ("y", text("y")),
