@@ -11,12 +11,15 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
+use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
+use super::remote::{Shared, configured, send_left};
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
@@ -34,7 +37,7 @@ use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
-use crate::graph::spec::Image;
+use crate::graph::spec::{Image, NO_EVALS};
 use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
@@ -48,6 +51,7 @@ use crate::results::terminal;
   sweep build 'dsr1-*' -n              only say what would run, and why
   sweep build --changed origin/main..HEAD   what new changelog entries ask for
   sweep build --max-age 7d nightly     measure again what is older than a week
+  sweep build --shard h200-2of8-1c9f02ab   one job's part of a sweep that `sweep ci plan` dealt out
   sweep build nightly --format json    events as JSON lines
 
 The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
@@ -56,6 +60,11 @@ pub(super) struct BuildArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Measure a shard of `sweep ci plan`, in the place of what patterns select.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["patterns", "ChangedArgs", "rerun", "max_age"])]
+    pub shard: Option<String>,
+    #[command(flatten)]
+    pub plan_file: PlanFileArg,
     /// Only show the plan; the same as `sweep plan`.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -83,32 +92,63 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
-    let workspace = Workspace::open(arguments)?;
+    let mut workspace = Workspace::open(arguments)?;
+    let how = How {
+        dry_run: args.dry_run,
+        no_wait: args.no_wait,
+        format: args.format,
+    };
+    let Some(id) = &args.shard else {
+        let asked = Asked::Patterns {
+            words: &args.patterns,
+            changed: &args.changed,
+            policy: args.policy(),
+        };
+        return run_asked(arguments, &workspace, &asked, how);
+    };
+    let handed = Handed::read(&workspace.cache, &args.plan_file)?;
+    let arguments = handed.enter(&mut workspace, arguments)?;
+    let shard = handed.shard(id)?;
+    let asked = Asked::Shard {
+        handed: &handed,
+        shard,
+    };
+    run_asked(&arguments, &workspace, &asked, how)
+}
+
+/// How a build goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub dry_run: bool,
+    pub no_wait: bool,
+    pub format: Format,
+}
+
+/// Builds what was asked for.
+pub(super) fn run_asked(
+    arguments: &WorkspaceArgs,
+    workspace: &Workspace,
+    asked: &Asked<'_>,
+    how: How,
+) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    let selection = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        args.policy(),
-    )?;
-    if args.dry_run {
-        let format = if args.format == Format::Json {
+    let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.dry_run {
+        let format = if how.format == Format::Json {
             ls::Format::Json
         } else {
             ls::Format::Text
         };
-        plan::print(&graph, &selection, &evals, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, format);
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    note_evals(&evals);
+    note_evals(selection.evals(&graph).count());
     refuse_broken(&graph, &selection)?;
-    if plan.is_fresh() {
+    if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
             selection: &selection,
@@ -119,23 +159,32 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            return Ok(conclude_fresh(&workspace, &outcome, args.format));
+            send_left(workspace, &store)?;
+            return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(&workspace, &graph, &plan)?;
+    // What cannot run here may have been measured elsewhere.
+    if configured(&workspace.project.sweepfile.cache)?.is_none() {
+        refuse_unrunnable(workspace, &graph, &selection, &plan)?;
+    }
     drop(store);
-    let cache = &workspace.cache;
     Attempt {
         arguments,
-        args,
-        cache,
+        asked,
+        how,
+        cache: &workspace.cache,
     }
     .run()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(
+    workspace: &Workspace,
+    graph: &Graph,
+    selection: &Selection,
+    plan: &Plan,
+) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -146,6 +195,11 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
         }
     }
     let mut by_reason = BTreeMap::<&str, usize>::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            *by_reason.entry(&diagnostic.message).or_default() += 1;
+        }
+    }
     for session in &plan.sessions {
         if let Some(reason) = &session.blocked {
             *by_reason.entry(reason).or_default() += session.points.len();
@@ -153,7 +207,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
     }
     let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
     let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
-    let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
+    let only_rows = plan.sessions.is_empty() && !plan.is_fresh();
+    let runnable = only_rows || plan.sessions.iter().any(|session| session.blocked.is_none());
     if runnable || by_reason.is_empty() {
         let warnings = by_reason
             .into_iter()
@@ -169,7 +224,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
 /// A build that has something to run.
 struct Attempt<'a> {
     arguments: &'a WorkspaceArgs,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    how: How,
     cache: &'a Path,
 }
 
@@ -179,20 +235,31 @@ impl Attempt<'_> {
         let cache = self.cache;
         let lock = self.lock()?;
         let workspace = Workspace::open_quietly(self.arguments)?;
+        let mut shared = Shared::open(&workspace)?;
         let id = RunId::generate();
         let (mut healed, killed) = end_leftovers(cache)?;
         let mut store = Store::open_write(cache, id.clone(), lock, SystemTime::now())?;
         healed.extend(store.damage().iter().map(ToString::to_string));
         for run in killed {
-            for target in adopt(&mut store, &run)? {
+            for record in adopt(&mut store, &run)? {
                 healed.push(format!(
-                    "run {run} was killed after it had measured `{target}`; the result is kept"
+                    "run {run} was killed after it had measured `{}`; the result is kept",
+                    record.target
                 ));
+                shared
+                    .iter()
+                    .try_for_each(|shared| shared.note(&store, &record))?;
             }
             RunDir::of(cache, run).mark_ended()?;
         }
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
+        if let Some(shared) = &mut shared {
+            if shared.fetch(&mut store, &graph, &plan)? > 0 {
+                (graph, selection, plan) = self.plan(&workspace, &mut store)?;
+            }
+            refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
+        }
         let damaged = take_damaged_away(&store, &graph, &plan)?;
         if !damaged.is_empty() {
             (graph, selection, plan) = self.plan(&workspace, &mut store)?;
@@ -208,18 +275,19 @@ impl Attempt<'_> {
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;
-            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
+            return Ok(conclude_fresh(&workspace, &outcome, self.how.format));
         }
         Live {
             workspace: &workspace,
-            args: self.args,
+            asked: self.asked,
+            format: self.how.format,
         }
-        .run_sessions(store, id, &work, healed)
+        .run_sessions(store, id, &work, healed, shared)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
-        let wait = if self.args.no_wait {
+        let wait = if self.how.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
@@ -229,11 +297,8 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let changed = &self.args.changed;
-        let selection = changed.select(workspace, &graph, &self.args.patterns)?.selection;
-        let (_, profile) = workspace.profile();
-        let policy = self.args.policy();
-        let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, store, policy)?;
+        let selection = self.asked.select(workspace, &graph)?;
+        let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
 }
@@ -262,7 +327,8 @@ fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
 /// A build at work, with the lock held.
 struct Live<'a> {
     workspace: &'a Workspace,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    format: Format,
 }
 
 impl Live<'_> {
@@ -272,6 +338,7 @@ impl Live<'_> {
         id: RunId,
         work: &Build<'_>,
         healed: Vec<String>,
+        shared: Option<Shared>,
     ) -> Result<ExitCode, Failure> {
         let dir = RunDir::create(&self.workspace.cache, id)?;
         let mut journal = Some(Journal::create(dir.path()).map_err(Failure::machinery)?);
@@ -303,6 +370,9 @@ impl Live<'_> {
         }));
         drop(entered);
         self.introduce(&run, work, healed);
+        if let Some(shared) = shared {
+            shared.start(&run)?;
+        }
         let exit_code = run.interrupts.clone();
         let mut reporter = self.reporter();
         let cache = CacheFolder::of(self.workspace);
@@ -333,7 +403,7 @@ impl Live<'_> {
         }
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
-        Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
+        Ok(conclude(self.workspace, &outcome, self.format, interrupted))
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -348,12 +418,7 @@ impl Live<'_> {
     fn reporter(&self) -> Box<dyn Reporter + Send> {
         let ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty());
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        choose(
-            Some(self.args.format),
-            std::io::stderr().is_terminal(),
-            ci,
-            no_color,
-        )
+        choose(Some(self.format), std::io::stderr().is_terminal(), ci, no_color)
     }
 
     fn introduce(&self, run: &Run, work: &Build<'_>, healed: Vec<String>) {
@@ -362,7 +427,7 @@ impl Live<'_> {
             sweep_version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: work.graph.profile.clone(),
             sweep: work.selection.name.clone(),
-            words: self.args.patterns.clone(),
+            words: self.asked.words(),
             host: run.host.clone(),
             pid: std::process::id(),
         });
@@ -375,7 +440,7 @@ impl Live<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let foretold = foretell(work.graph, work.plan, work.profile);
+        let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -411,7 +476,7 @@ fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> E
             passed: 0,
             fresh: outcome.fresh,
             failed: 0,
-            skipped: 0,
+            skipped: outcome.skipped,
             servers_started: 0,
             elapsed_ms: 0,
         };
@@ -432,7 +497,10 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
         append_step_summary(&view.summary_text);
     }
     if format == Format::Human {
-        out(&terminal(&outcome.collection, look()));
+        // Measurements alone have no table.
+        if outcome.view.is_some() || interrupted.is_some() {
+            out(&terminal(&outcome.collection, look()));
+        }
         for absent in &outcome.absent {
             eprintln!("{}: {}", absent.target, absent.reason);
         }
@@ -447,13 +515,11 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     }
 }
 
-/// Says that accuracy is not checked where the changelog asks for it.
-fn note_evals(evals: &[usize]) {
-    if !evals.is_empty() {
-        print_all(&[Diagnostic::warning(format!(
-            "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
-            evals.len()
-        ))]);
+/// Says that accuracy is not checked. It makes no measurement stale and no build fail.
+fn note_evals(evals: usize) {
+    if evals > 0 {
+        let note = format!("{} left out: {NO_EVALS}", counted(evals, "eval"));
+        print_all(&[Diagnostic::info(note)]);
     }
 }
 
@@ -480,7 +546,7 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
 }
 
 /// GitHub shows this file on the job's page.
-fn append_step_summary(text: &str) {
+pub(super) fn append_step_summary(text: &str) {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return;
     };
