@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::cache::{CacheFolder, after_build};
 use super::changed::{ChangedArgs, Narrowed};
-use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
+use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
@@ -21,8 +21,10 @@ use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
+use crate::config::container::Container;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
+use crate::config::sweepfile::Executor;
 use crate::exec::build::{Build, Outcome, build};
 use crate::exec::event::{EVENT_VERSION, Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
@@ -299,6 +301,7 @@ impl Live<'_> {
             interrupts,
             secrets: self.secrets(),
             retries: self.workspace.project.sweepfile.defaults.retries,
+            containers: self.containers(),
             events,
         }));
         drop(entered);
@@ -334,6 +337,18 @@ impl Live<'_> {
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
         Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
+    }
+
+    /// How containers run on the profile's pools that have some.
+    fn containers(&self) -> BTreeMap<String, Container> {
+        let (_, profile) = self.workspace.profile();
+        let pools = profile
+            .pools
+            .iter()
+            .filter(|(_, pool)| pool.executor == Executor::Docker);
+        pools
+            .map(|(name, pool)| (name.clone(), self.workspace.project.container(pool)))
+            .collect()
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -437,9 +452,13 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
             eprintln!("{}: {}", absent.target, absent.reason);
         }
         eprintln!("{}", closing_line(workspace, outcome));
+        if let Some(reason) = &outcome.machinery {
+            print_all(&[Diagnostic::error(reason)]);
+        }
     }
     match interrupted {
         Some(code) => ExitCode::from(code),
+        None if outcome.machinery.is_some() => ExitCode::from(MACHINERY),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
             ExitCode::from(SOME_FAILED)
         }

@@ -7,6 +7,7 @@ use super::image::VenvMaker;
 use super::launch::ReadyImage;
 use super::run::{Began, Run};
 use super::signals::Interrupt;
+use super::trouble::Trouble;
 use crate::cache::{Digest, Inputs, Verdict};
 use crate::graph::spec::{Image, Server};
 
@@ -15,23 +16,34 @@ pub(super) fn at_hand(server: &Server) -> Option<ReadyImage> {
     (server.simulated.is_some() || server.image == Image::Builtin).then_some(ReadyImage::Builtin)
 }
 
-/// Makes the image of `server` present; the reason when that fails.
+/// The container image, if the engine has it.
+async fn container(run: &Run, reference: &str) -> Result<ReadyImage, Trouble> {
+    let host = run.docker().await.map_err(Trouble::machinery)?;
+    match host.engine().client.inspect_image(reference).await {
+        Ok(found) => Ok(ReadyImage::Container {
+            image: found.id.unwrap_or_else(|| reference.to_owned()),
+            host,
+        }),
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Err(Trouble::Own(
+            format!("the image `{reference}` is not on this host: `docker pull {reference}`"),
+        )),
+        Err(error) => Err(Trouble::machinery(error)),
+    }
+}
+
+/// Makes the image of `server` present.
 pub(super) async fn ensure(
     run: Arc<Run>,
     maker: Arc<VenvMaker>,
     target: String,
     server: Arc<Server>,
-) -> Result<ReadyImage, String> {
+) -> Result<ReadyImage, Trouble> {
     if let Some(image) = at_hand(&server) {
         return Ok(image);
     }
     let (file, digest) = match &server.image {
         Image::Builtin => return Ok(ReadyImage::Builtin),
-        Image::Container(reference) => {
-            return Err(format!(
-                "no executor of this build runs the container image `{reference}`"
-            ));
-        }
+        Image::Container(reference) => return container(&run, reference).await,
         Image::Pypi { file, digest } => (run.root.join(file), *digest),
     };
     let began = Began::now();
@@ -50,7 +62,7 @@ pub(super) async fn ensure(
                 });
             })
             .await
-            .map_err(|e| e.to_string())?;
+            .map_err(Trouble::own)?;
         if unchanged() {
             Ok(ReadyImage::Venv {
                 root: venv.root,
@@ -58,15 +70,15 @@ pub(super) async fn ensure(
                 python: venv.python,
             })
         } else {
-            Err(format!(
+            Err(Trouble::Own(format!(
                 "`{}` changed while the build ran; start it again",
                 file.display()
-            ))
+            )))
         }
     };
     let outcome = tokio::select! {
         outcome = ensured => outcome,
-        () = run.interrupts.reached(Interrupt::Graceful) => Err("interrupted".to_owned()),
+        () = run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::Own("interrupted".to_owned())),
     };
     match &outcome {
         Ok(_) => {
@@ -78,7 +90,7 @@ pub(super) async fn ensure(
         }
         Err(reason) => run.say(Event::ImageFailed {
             target,
-            reason: reason.clone(),
+            reason: reason.to_string(),
         }),
     }
     outcome

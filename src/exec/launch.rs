@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::docker::{GpuError, HOME, Host, TEMPORARY, Wanted};
+use super::gpu::Vendor;
 use super::run::{Attempt, Run};
 use super::server::ServerSpec;
 use crate::cache::{Digest, FsError, fs};
+use crate::config::container::User;
 use crate::graph::spec::{Image, Server};
 use crate::graph::template::PORT_MARK;
 
@@ -14,6 +19,8 @@ use crate::graph::template::PORT_MARK;
 pub(super) enum ReadyImage {
     /// Nothing needs to be there: the simulated engine, or the built-in one.
     Builtin,
+    /// A container image, by what names exactly these bytes to the engine.
+    Container { image: String, host: Arc<Host> },
     /// A virtual environment: its folder and its programs.
     Venv {
         root: PathBuf,
@@ -39,6 +46,10 @@ pub(super) enum LaunchError {
     Empty,
     #[error("`{}` changed while the build ran; what was planned is not what would run: start the build again", .0.display())]
     Changed(PathBuf),
+    #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
+    NoMount { pool: String, folder: PathBuf },
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     #[error(transparent)]
     Fs(#[from] FsError),
 }
@@ -63,7 +74,7 @@ pub(super) fn prepare(
     let temporary = attempt.temporary(run.path());
     fs::create_dir_durable(&temporary)?;
     copy_files(&run.root, server, &work)?;
-    Ok(ServerSpec {
+    let spec = ServerSpec {
         argv: argv(server, port)?,
         env: environment(run, server, image, place, port, (&work, &temporary)),
         cwd: work,
@@ -72,6 +83,55 @@ pub(super) fn prepare(
         ready_within: server.handling.ready_within,
         stop_grace: server.handling.stop_grace,
         log_path: attempt.path.join("server.log"),
+        container: None,
+    };
+    match image {
+        ReadyImage::Container { image, host } => contain(run, server, (image, host), place, attempt, spec),
+        ReadyImage::Builtin | ReadyImage::Venv { .. } => Ok(spec),
+    }
+}
+
+/// Puts what is to be started into a container: its keeper is started in its place.
+fn contain(
+    run: &Run,
+    server: &Server,
+    (image, host): (&str, &Host),
+    place: &Place,
+    attempt: &Attempt,
+    spec: ServerSpec,
+) -> Result<ServerSpec, LaunchError> {
+    let settings = &run.containers[&place.pool];
+    if let Some(mount) = settings.mounts.iter().find(|mount| !mount.host.exists()) {
+        return Err(LaunchError::NoMount {
+            pool: place.pool.clone(),
+            folder: mount.host.clone(),
+        });
+    }
+    let home = attempt.path.join("home");
+    fs::create_dir_durable(&home)?;
+    let order = host.order(&Wanted {
+        image,
+        argv: &spec.argv,
+        env: &spec.env,
+        port: spec.port,
+        settings,
+        gpus: &host.gpus(&server.hardware.gpu, &place.gpus)?,
+        work: &spec.cwd,
+        home: &home,
+        temporary: &attempt.temporary(run.path()),
+        grace: spec.stop_grace,
+        note: attempt.path.join("container.json"),
+        target: &attempt.target,
+        key: &server.key().to_string(),
+        attempt: attempt.number,
+    });
+    let keeper = order.keeper(&spec.cwd);
+    Ok(ServerSpec {
+        argv: keeper.argv,
+        env: keeper.env,
+        stop_grace: Duration::from_millis(keeper.grace_ms),
+        container: Some(order.contained()),
+        ..spec
     })
 }
 
@@ -136,15 +196,25 @@ fn environment(
     (work, temporary): (&Path, &Path),
 ) -> BTreeMap<String, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut env = BTreeMap::from([
-        ("HOME".to_owned(), text(work)),
-        ("TMPDIR".to_owned(), text(temporary)),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("PATH".to_owned(), HOST_PATH.to_owned()),
-    ]);
+    let settings = run.containers.get(&place.pool);
+    let mut env = BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]);
+    let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
+    // A container's PATH is its image's, and so are the places of a user that the image names.
+    match (image, settings) {
+        (ReadyImage::Container { .. }, Some(settings)) if settings.user == User::Host => {
+            set("HOME", HOME.to_owned());
+            set("TMPDIR", TEMPORARY.to_owned());
+        }
+        (ReadyImage::Container { .. }, _) => {}
+        (ReadyImage::Builtin | ReadyImage::Venv { .. }, _) => {
+            set("HOME", text(work));
+            set("TMPDIR", text(temporary));
+            set("PATH", HOST_PATH.to_owned());
+        }
+    }
     if let ReadyImage::Venv { root, bin, .. } = image {
-        env.insert("PATH".to_owned(), format!("{}:{HOST_PATH}", bin.display()));
-        env.insert("VIRTUAL_ENV".to_owned(), root.to_string_lossy().into_owned());
+        set("PATH", format!("{}:{HOST_PATH}", bin.display()));
+        set("VIRTUAL_ENV", text(root));
     }
     env.extend(server.hardware.env.clone());
     let port = port.to_string();
@@ -162,32 +232,12 @@ fn environment(
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(",");
-    if let Some(name) = visible_devices(&server.hardware.gpu) {
-        env.insert(name.to_owned(), indices.clone());
+    // A container sees no GPUs but its own, and counts them from 0, unless it has every right on the host.
+    let sees_all = settings.is_none_or(|settings| settings.privileged.is_some());
+    if let Some(vendor) = Vendor::of(&server.hardware.gpu).filter(|_| sees_all) {
+        env.insert(vendor.visible_devices().to_owned(), indices.clone());
     }
     env.insert("SWEEP_GPUS".to_owned(), indices);
     env.insert("PORT".to_owned(), port);
     env
-}
-
-/// The variable by which the vendor's runtime shows a process only some GPUs. One of the two, never both: ROCm applies
-/// NVIDIA's on top of its own, to indices that are already renumbered.
-fn visible_devices(gpu: &str) -> Option<&'static str> {
-    match gpu {
-        "cpu" => None,
-        amd if amd.starts_with("mi") => Some("ROCR_VISIBLE_DEVICES"),
-        _ => Some("CUDA_VISIBLE_DEVICES"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_vendor_has_one_variable() {
-        assert_eq!(visible_devices("h200"), Some("CUDA_VISIBLE_DEVICES"));
-        assert_eq!(visible_devices("mi355x"), Some("ROCR_VISIBLE_DEVICES"));
-        assert_eq!(visible_devices("cpu"), None);
-    }
 }

@@ -8,9 +8,8 @@ use tokio::time::timeout;
 
 use super::attempt_result;
 use super::event::Event;
-use super::guard::ExitFacts;
 use super::run::Run;
-use super::server::Server;
+use super::server::{Server, ServerEnd};
 use super::session::{Job, Step};
 use super::signals::Interrupt;
 use crate::bench::{BenchError, Cancel, Endpoint, Progress, RequestError, Trace, Verdict, client, judge};
@@ -27,8 +26,8 @@ pub(super) struct Measured {
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MeasureError {
-    #[error("the server died during the bench ({exit}); its last words:\n{last_words}")]
-    ServerDied { exit: ExitFacts, last_words: String },
+    #[error("the server died during the bench ({end}); its last words:\n{last_words}")]
+    ServerDied { end: ServerEnd, last_words: String },
     #[error("{}", .0.join("; "))]
     Rejected(Vec<String>),
     #[error(transparent)]
@@ -86,8 +85,8 @@ pub(super) async fn measure(
     let result = loop {
         tokio::select! {
             result = &mut outcome => break result,
-            exit = &mut exited, if died.is_none() => {
-                died = Some(exit);
+            end = &mut exited, if died.is_none() => {
+                died = Some(end);
                 cancel.cancel();
             }
             () = run.interrupts.reached(Interrupt::Graceful), if !cancel.is_cancelled() => cancel.cancel(),
@@ -97,9 +96,9 @@ pub(super) async fn measure(
     if died.is_none() && result.as_ref().is_ok_and(broke_off) {
         died = timeout(DEATH_IS_TOLD_WITHIN, exited).await.ok();
     }
-    if let Some(exit) = died.or_else(|| server.exit()) {
+    if let Some(end) = died.or_else(|| server.exit()) {
         return Err(MeasureError::ServerDied {
-            exit,
+            end,
             last_words: server.last_words(LAST_WORDS),
         });
     }

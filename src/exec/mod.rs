@@ -2,6 +2,9 @@
 //!
 //! [`build`](mod@build) leads from a plan to its outcome; `dispatch` owns the queues and the pools. Each `session` owns
 //! one server and runs its points; `measure` runs one bench. What happens is said as [`event`]s.
+//!
+//! What is started is a [`process`] under guard, everywhere: on a pool of containers it is the keeper of one, see
+//! [`docker`].
 
 mod attempt_result;
 pub mod build;
@@ -12,6 +15,7 @@ pub mod docker;
 pub mod event;
 pub mod foretell;
 pub mod gather;
+pub mod gpu;
 pub mod guard;
 pub mod http;
 pub mod image;
@@ -29,6 +33,7 @@ pub mod run;
 pub mod server;
 mod session;
 pub mod signals;
+mod trouble;
 pub mod verify;
 mod view;
 

@@ -1,18 +1,21 @@
 //! A server's life on this host: started, ready, reset between points, stopped.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
+use super::docker::{Contained, Note, RemoveError};
 use super::guard::{ExitFacts, Order};
 use super::http::{self, HttpError};
 use super::leftover::LeftoverError;
 use super::log_tail;
 use super::port::{self, PortError};
 use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
+use super::procfs::{self, Process};
 use super::ready::{Readiness, ReadyError, wait_ready};
 
 /// How long the kernel may take to free the port of a process that is gone.
@@ -39,6 +42,38 @@ pub struct ServerSpec {
     pub stop_grace: Duration,
     /// Where its output is appended.
     pub log_path: PathBuf,
+    /// The container that the program keeps, where the server runs in one.
+    pub container: Option<Contained>,
+}
+
+/// How a server ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerEnd {
+    /// Its program ended.
+    Exit(ExitFacts),
+    /// The kernel ended it, as its container had used up its memory.
+    OutOfMemory,
+    /// It never ran: the container engine would not make what was asked for.
+    Refused(String),
+    /// What runs it failed; nothing is known of the server itself.
+    Machinery(String),
+}
+
+impl ServerEnd {
+    /// Whether it counts against the machinery rather than the server.
+    pub fn is_machinery(&self) -> bool {
+        matches!(self, Self::Machinery(_))
+    }
+}
+
+impl fmt::Display for ServerEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(exit) => exit.fmt(f),
+            Self::OutOfMemory => f.write_str("out of memory: the kernel killed it in its container"),
+            Self::Refused(reason) | Self::Machinery(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Why a server does not stand.
@@ -60,6 +95,8 @@ pub enum StartError {
 pub enum StopError {
     #[error(transparent)]
     Left(#[from] LeftoverError),
+    #[error(transparent)]
+    Container(#[from] RemoveError),
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -99,12 +136,9 @@ impl Server {
             Ok(()) => Ok(server),
             Err(ready @ ReadyError::Foreign { .. }) => {
                 // The port is the other's, so only our process is waited for.
-                match server.process.stop(server.spec.stop_grace).await {
+                match server.end_processes(server.spec.stop_grace).await {
                     Ok(_) => Err(ready.into()),
-                    Err(stop) => Err(StartError::Stuck {
-                        ready,
-                        stop: stop.into(),
-                    }),
+                    Err(stop) => Err(StartError::Stuck { ready, stop }),
                 }
             }
             Err(ready) => match server.stop().await {
@@ -135,7 +169,7 @@ impl Server {
             within: self.spec.ready_within,
             log: &self.spec.log_path,
         };
-        wait_ready(&self.process, readiness).await
+        wait_ready(self, readiness).await
     }
 
     /// What it was started from.
@@ -149,13 +183,37 @@ impl Server {
     }
 
     /// How it ended, if it has.
-    pub fn exit(&self) -> Option<ExitFacts> {
-        self.process.exit()
+    pub fn exit(&self) -> Option<ServerEnd> {
+        let exit = self.process.exit()?;
+        Some(end(self.spec.container.as_ref(), exit))
     }
 
     /// Waits for it to end by itself; it borrows nothing, so that it can stand in a `select!`.
-    pub fn exited(&self) -> impl Future<Output = ExitFacts> + Send + use<> {
-        self.process.exited()
+    pub fn exited(&self) -> impl Future<Output = ServerEnd> + Send + use<> {
+        let (exited, container) = (self.process.exited(), self.spec.container.clone());
+        async move { end(container.as_ref(), exited.await) }
+    }
+
+    /// Its processes among those of the table; `None` where a container engine listens for it.
+    pub(super) fn processes(&self, table: &[Process]) -> Option<Vec<u32>> {
+        let Some(container) = &self.spec.container else {
+            return Some(pids(&procfs::descendants(self.owned().guard.pid, table)));
+        };
+        match container.told() {
+            Some(Note::Running { .. }) if container.is_published() => None,
+            // Whoever leaves its parent in a container becomes a child of the container's first process.
+            Some(Note::Running { pid, .. }) => {
+                let mut ours = pids(&procfs::descendants(pid, table));
+                ours.push(pid);
+                Some(ours)
+            }
+            _ => Some(Vec::new()),
+        }
+    }
+
+    /// Where its own output starts in the log, in bytes.
+    pub(super) fn log_start(&self) -> u64 {
+        self.process.log_start()
     }
 
     /// Sends the recipe's reset; only a 2xx answer counts.
@@ -193,8 +251,27 @@ impl Server {
     }
 
     async fn end(&mut self, grace: Duration) -> Result<Ended, StopError> {
-        let ended = self.process.stop(grace).await?;
+        let ended = self.end_processes(grace).await?;
         port::wait_released(self.spec.port, RELEASE_LIMIT).await?;
         Ok(ended)
     }
+
+    async fn end_processes(&mut self, grace: Duration) -> Result<Ended, StopError> {
+        let ended = self.process.stop(grace).await?;
+        if let Some(container) = &self.spec.container {
+            container.ensure_removed().await?;
+        }
+        Ok(ended)
+    }
+}
+
+fn end(container: Option<&Contained>, exit: ExitFacts) -> ServerEnd {
+    match container {
+        None => ServerEnd::Exit(exit),
+        Some(container) => container.end(exit),
+    }
+}
+
+fn pids(processes: &[Process]) -> Vec<u32> {
+    processes.iter().map(|process| process.identity.pid).collect()
 }

@@ -10,13 +10,15 @@ use hyper::Method;
 use super::attempt_result;
 use super::compute::process;
 use super::event::Event;
-use super::launch::{Place, ReadyImage, prepare};
+use super::launch::{LaunchError, Place, ReadyImage, prepare};
 use super::measure::{LAST_WORDS, MeasureError, Measured, measure};
 use super::port::{FreePort, free_port};
 use super::process::Owned;
+use super::ready::ReadyError;
 use super::run::{Attempt, Began, Run};
-use super::server::Server;
+use super::server::{Server, ServerEnd, StopError};
 use super::signals::Interrupt;
+use super::trouble::Trouble;
 use crate::cache::{Digest, Inputs, Output, Source, StoreError, Verdict};
 use crate::config::recipe::{HttpCall, Reset};
 use crate::graph::spec::{Bench, Server as ServerTarget};
@@ -68,6 +70,8 @@ pub(super) struct Done {
     pub(super) quiet: bool,
     /// A server of it could not be ended: its place must not be given to another.
     pub(super) server_lives: bool,
+    /// The machinery kept points from being measured: why, the last time.
+    pub(super) machinery: Option<String>,
 }
 
 /// Why a point was skipped after a signal.
@@ -94,7 +98,7 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         place: &place,
         live: None,
         starts: 0,
-        last_failure: String::new(),
+        last_failure: Trouble::Own(String::new()),
         done: Done::default(),
     };
     for step in &job.steps {
@@ -130,7 +134,7 @@ struct Session<'a> {
     live: Option<Live>,
     starts: u32,
     /// Why the server failed the last time.
-    last_failure: String,
+    last_failure: Trouble,
     done: Done,
 }
 
@@ -153,19 +157,34 @@ impl Session<'_> {
             self.done.endings.insert(step.bench_id.clone(), Ending::Kept);
             return;
         }
+        while !self.settle(step).await {}
+    }
+
+    /// Gives the point its ending. False where the machinery failed in mid-bench: then it has none yet.
+    async fn settle(&mut self, step: &Step) -> bool {
         let live = match self.ready_server().await {
             Ok(live) => live,
             Err(_) if self.run.interrupts.level() != Interrupt::None => {
-                return self.skip(step, INTERRUPTED);
+                self.skip(step, INTERRUPTED);
+                return true;
             }
-            Err(reason) => return self.fail(step, &reason, Began::now()),
+            Err(Trouble::Machinery(reason)) => {
+                self.skip(step, &reason);
+                self.done.machinery = Some(reason);
+                return true;
+            }
+            Err(Trouble::Own(reason)) => {
+                self.fail(step, &reason, Began::now());
+                return true;
+            }
         };
         let began = Began::now();
         let attempt = match self.run.attempt(&step.bench_id) {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.live = Some(live);
-                return self.fail(step, &error.to_string(), began);
+                self.fail(step, &error.to_string(), began);
+                return true;
             }
         };
         self.run.say(Event::BenchStarted {
@@ -183,18 +202,28 @@ impl Session<'_> {
                 self.keep(step, &measured, began, start_ms, &attempt);
             }),
             Err(MeasureError::Interrupted) => self.skip(step, INTERRUPTED),
+            Err(MeasureError::ServerDied {
+                end: ServerEnd::Machinery(reason),
+                ..
+            }) => {
+                self.server_failed(Trouble::Machinery(reason), self.starts <= self.run.retries);
+                self.stop().await;
+                return false;
+            }
             Err(error) => {
                 self.fail(step, &error.to_string(), began);
                 if matches!(error, MeasureError::ServerDied { .. }) {
-                    self.server_failed("it died during a bench", self.starts <= self.run.retries);
+                    let reason = Trouble::Own("it died during a bench".to_owned());
+                    self.server_failed(reason, self.starts <= self.run.retries);
                     self.stop().await;
                 }
             }
         }
+        true
     }
 
     /// A server without memory of earlier points: the live one after its reset, or a new one.
-    async fn ready_server(&mut self) -> Result<Live, String> {
+    async fn ready_server(&mut self) -> Result<Live, Trouble> {
         if let Some(live) = self.live.take() {
             if !live.used {
                 return Ok(live);
@@ -202,7 +231,7 @@ impl Session<'_> {
             let how = self.job.server.handling.reset.as_ref();
             let outcome = tokio::select! {
                 outcome = reset(&live.server, how, self.simulated()) => outcome,
-                () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+                () = self.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
             };
             match outcome {
                 Ok(()) => return Ok(live),
@@ -212,23 +241,20 @@ impl Session<'_> {
                 }
                 Err(reason) => {
                     self.live = Some(live);
-                    self.server_failed(&reason, self.starts <= self.run.retries);
+                    self.server_failed(reason, self.starts <= self.run.retries);
                     self.stop().await;
                 }
             }
         }
         loop {
             if self.done.server_lives {
-                return Err(format!(
-                    "no server is started beside one that could not be ended: {}",
-                    self.last_failure
-                ));
+                return Err(self
+                    .last_failure
+                    .within("no server is started beside one that could not be ended"));
             }
             if self.starts > self.run.retries {
-                return Err(format!(
-                    "the server was started {} times and did not last: {}",
-                    self.starts, self.last_failure
-                ));
+                let tries = format!("the server was started {} times and did not last", self.starts);
+                return Err(self.last_failure.within(&tries));
             }
             self.starts += 1;
             match self.start().await {
@@ -236,21 +262,22 @@ impl Session<'_> {
                 Err(reason) if self.run.interrupts.level() != Interrupt::None => return Err(reason),
                 Err(reason) => {
                     let will_retry = self.starts <= self.run.retries;
-                    self.server_failed(&reason, will_retry);
+                    let failed = reason.within("the server did not start");
+                    self.server_failed(reason, will_retry);
                     if !will_retry {
-                        return Err(format!("the server did not start: {reason}"));
+                        return Err(failed);
                     }
                 }
             }
         }
     }
 
-    async fn start(&mut self) -> Result<Live, String> {
-        let attempt = self.run.attempt(&self.job.server_id).map_err(|e| e.to_string())?;
+    async fn start(&mut self) -> Result<Live, Trouble> {
+        let attempt = self.run.attempt(&self.job.server_id).map_err(Trouble::own)?;
         let (port, number) = match self.job.server.handling.port.filter(|_| !self.simulated()) {
             Some(number) => (None, number),
             None => {
-                let port = free_port().map_err(|e| format!("find a free port: {e}"))?;
+                let port = free_port().map_err(|e| Trouble::Own(format!("find a free port: {e}")))?;
                 let number = port.number();
                 (Some(port), number)
             }
@@ -274,19 +301,23 @@ impl Session<'_> {
             number,
             &attempt,
         )
-        .map_err(|e| e.to_string())?;
+        .map_err(|error| match error {
+            LaunchError::Gpu(error) => Trouble::machinery(error),
+            error => Trouble::own(error),
+        })?;
         let began = Instant::now();
-        let mut server = Server::spawn(&self.run.guard, spec)
-            .await
-            .map_err(|e| e.to_string())?;
+        let mut server = Server::spawn(&self.run.guard, spec).await.map_err(Trouble::own)?;
         self.done.servers_started += 1;
         if let Err(error) = self.run.owns(server.owned()) {
             let _ = server.kill().await;
-            return Err(error.to_string());
+            return Err(Trouble::own(error));
         }
         let ready = tokio::select! {
-            ready = server.ready() => ready.map_err(|e| e.to_string()),
-            () = self.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+            ready = server.ready() => ready.map_err(|error| match error {
+                ReadyError::Died { end: ServerEnd::Machinery(reason), .. } => Trouble::Machinery(reason),
+                error => Trouble::own(error),
+            }),
+            () = self.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
         };
         let live = Live {
             server,
@@ -340,7 +371,11 @@ impl Session<'_> {
             }
             Err(error) => {
                 self.done.server_lives = true;
-                self.server_failed(&error.to_string(), false);
+                let reason = match error {
+                    StopError::Container(error) => Trouble::machinery(error),
+                    error => Trouble::own(error),
+                };
+                self.server_failed(reason, false);
             }
         }
     }
@@ -398,8 +433,14 @@ impl Session<'_> {
             ("server".to_owned(), self.job.server_id.clone()),
             ("attempt".to_owned(), attempt.folder.clone()),
         ]);
-        if let ReadyImage::Venv { python, .. } = self.image {
-            facts.insert("python".to_owned(), python.clone());
+        match self.image {
+            ReadyImage::Builtin => {}
+            ReadyImage::Venv { python, .. } => drop(facts.insert("python".to_owned(), python.clone())),
+            ReadyImage::Container { host, .. } => {
+                let engine = host.engine();
+                let engine = format!("{} {}", engine.make.name(), engine.version);
+                facts.insert("engine".to_owned(), engine);
+            }
         }
         facts
     }
@@ -445,31 +486,35 @@ impl Session<'_> {
             .insert(step.bench_id.clone(), Ending::Failed(reason));
     }
 
-    fn server_failed(&mut self, reason: &str, will_retry: bool) {
-        self.last_failure = self.run.without_secrets(reason);
+    fn server_failed(&mut self, reason: Trouble, will_retry: bool) {
+        self.last_failure = reason.map(|reason| self.run.without_secrets(&reason));
         self.run.say(Event::ServerFailed {
             target: self.job.server_id.clone(),
             session: self.job.index,
-            reason: self.last_failure.clone(),
+            reason: self.last_failure.to_string(),
             will_retry,
         });
     }
 }
 
 /// Makes the server forget what earlier points left in it.
-async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), String> {
-    if let Some(exit) = server.exit() {
-        let words = server.last_words(LAST_WORDS);
-        return Err(format!(
-            "it died between two points ({exit}); its last words:\n{words}"
-        ));
+async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), Trouble> {
+    match server.exit() {
+        None => {}
+        Some(ServerEnd::Machinery(reason)) => return Err(Trouble::Machinery(reason)),
+        Some(end) => {
+            let words = server.last_words(LAST_WORDS);
+            return Err(Trouble::Own(format!(
+                "it died between two points ({end}); its last words:\n{words}"
+            )));
+        }
     }
     let call = match reset {
         // Whatever the engine's way is, the simulator in its place has a cache of its own to empty.
         _ if simulated => HttpCall("POST /reset_prefix_cache".to_owned()),
         Some(Reset { http: Some(call), .. }) => call.clone(),
         Some(_) => return Ok(()),
-        None => return Err("its recipe has no reset".to_owned()),
+        None => return Err(Trouble::own("its recipe has no reset")),
     };
     let (method, path) = call.parts();
     let method = if method == "POST" {
@@ -480,5 +525,5 @@ async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Resul
     server
         .reset(method, path)
         .await
-        .map_err(|e| format!("it could not be reset: {e}"))
+        .map_err(|e| Trouble::Own(format!("it could not be reset: {e}")))
 }
