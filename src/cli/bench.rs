@@ -1,6 +1,6 @@
 //! `sweep bench`: one load against one server, without a graph.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -14,8 +14,8 @@ use crate::bench::trace::{ClientLoad, Request, TokenSource};
 use crate::bench::{
     Api, BenchError, Cancel, Endpoint, Limits, Load, Progress, PromptForm, Trace, Verdict, Workload, judge,
 };
-use crate::results::Metrics;
 use crate::results::statistics::Distribution;
+use crate::results::{Metrics, raw_json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +24,9 @@ Examples:
 
   # a Poisson load of 20 requests a second, the raw trace kept
   sweep bench --url http://10.0.0.7:8000 --model m --request-rate 20 --num-prompts 1000 --trace-out t.zst
+
+  # the file that `sweep inferencex process-result` reads
+  sweep bench --port 8000 --model m --max-concurrency 8 --num-prompts 80 --result-out result.json
 
   # llama.cpp without its prompt cache, as JSON
   sweep bench --port 8080 --model m --extra-body '{\"cache_prompt\": false}' --format json";
@@ -97,6 +100,9 @@ pub struct BenchArgs {
     /// Keep the raw trace in this file
     #[arg(long, value_name = "FILE")]
     pub trace_out: Option<PathBuf>,
+    /// Write the result in this file as InferenceX's serving benchmark does; what a combined script leaves
+    #[arg(long, value_name = "FILE")]
+    pub result_out: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }
@@ -124,8 +130,8 @@ pub enum Format {
 pub enum BenchCommandError {
     #[error(transparent)]
     Bench(#[from] BenchError),
-    #[error("failed to write the trace to {}: {source}", path.display())]
-    TraceOut { path: PathBuf, source: std::io::Error },
+    #[error("failed to write {}: {source}", path.display())]
+    Out { path: PathBuf, source: std::io::Error },
     #[error("failed to start the client's runtime: {0}")]
     Runtime(#[source] std::io::Error),
     #[error("failed to print the result: {0}")]
@@ -141,10 +147,12 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, BenchCommandError> {
         measured => measured?,
     };
     if let Some(path) = &args.trace_out {
-        std::fs::write(path, trace.encode()).map_err(|source| BenchCommandError::TraceOut {
-            path: path.clone(),
-            source,
-        })?;
+        keep(path, &trace.encode())?;
+    }
+    if let Some(path) = &args.result_out {
+        let raw = raw_json(&trace, &Metrics::from_trace(&trace));
+        let text = serde_json::to_string(&raw).expect("raw results have text keys and finite numbers");
+        keep(path, text.as_bytes())?;
     }
     let summary = Summary::of(&trace);
     let text = match args.format {
@@ -161,6 +169,13 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode, BenchCommandError> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn keep(path: &Path, bytes: &[u8]) -> Result<(), BenchCommandError> {
+    std::fs::write(path, bytes).map_err(|source| BenchCommandError::Out {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn measure(workload: &Workload, endpoint: &Endpoint) -> Result<Trace, BenchCommandError> {

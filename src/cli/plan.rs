@@ -18,6 +18,7 @@ use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
+use crate::graph::spec::Form;
 use crate::graph::{Graph, Selection};
 use crate::plan::explain::{Root, causes};
 use crate::plan::{Plan, Policy, Session, differing_flags};
@@ -381,6 +382,10 @@ fn apart(graph: &Graph, sessions: &[&Session]) -> Vec<String> {
     let mut names = BTreeSet::new();
     for pair in sessions.windows(2) {
         let (a, b) = (graph.server(pair[0].server), graph.server(pair[1].server));
+        if a.form == Form::Combined && !a.is_simulated() {
+            names.insert("its script, which starts one for each point".to_owned());
+            continue;
+        }
         if pair[0].server == pair[1].server {
             names.insert("its recipe has no reset between points".to_owned());
             continue;
@@ -391,7 +396,9 @@ fn apart(graph: &Graph, sessions: &[&Session]) -> Vec<String> {
                 // It follows from the others.
                 "simulated" => {}
                 name => {
-                    names.insert(name.strip_prefix("server env ").unwrap_or(name).to_owned());
+                    let variable = name.strip_prefix("server env ");
+                    let variable = variable.or_else(|| name.strip_prefix("script env "));
+                    names.insert(variable.unwrap_or(name).to_owned());
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::print::{json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cache::{Inputs, Key, Store};
-use crate::graph::{Graph, Spec, TargetId};
+use crate::graph::{Chain, Graph, Spec, TargetId};
 use crate::plan::{Judge, Plan, Policy, process_inputs};
 
 /// Show one target: its inputs, its key, what it needs and what its last record says.
@@ -110,7 +110,11 @@ fn shown<'a>(
                     .and_then(|record| record.head().outputs().next().map(|(digest, _)| digest)),
                 None => None,
             };
-            trace.map(|trace| process_inputs(&graph.points[*point], trace))
+            let output = |chain: &Chain| graph.bench(chain.bench).client.output();
+            let output = chain.map(output);
+            trace
+                .zip(output)
+                .map(|(trace, output)| process_inputs(&graph.points[*point], output, trace))
         }
         Spec::Eval { .. } => None,
         Spec::Collect | Spec::Summarize => of_sweep,

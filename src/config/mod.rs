@@ -16,6 +16,7 @@ pub mod priority;
 pub mod project;
 pub mod quantity;
 pub mod recipe;
+mod recipe_rules;
 pub mod rules;
 pub mod runners;
 pub mod source;

@@ -1,6 +1,7 @@
 //! Recipes: how an engine is served and measured.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,102 @@ pub struct Recipe {
     /// Which points it is for. The recipe with the most fields that match wins; a tie is an error.
     #[serde(rename = "match")]
     pub matches: Match,
-    pub server: Server,
+    /// How its server is started; a recipe has this, or `run`.
+    #[serde(default)]
+    pub server: Option<Server>,
+    /// A combined script in the recipe's folder: it starts a server of its own, measures it and writes the result. The
+    /// fields below are for it.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// How long the script may take, the start of its server included.
+    #[serde(default)]
+    pub within: Option<TimeSpan>,
+    /// Variables of the script's environment; values are templates. Nothing is inherited.
+    #[serde(default)]
+    pub env: BTreeMap<String, Template>,
+    /// InferenceX's variables (`MODEL`, `TP`, `CONC`, …) that the script reads; all of them without this.
+    #[serde(default)]
+    pub contract: Option<Vec<String>>,
+    /// Files of the recipe's folder that the script reads; their bytes are part of the key.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// A port that the script's server insists on; without it a free one is chosen.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// How what the script leaves running is ended.
+    #[serde(default)]
+    pub stop: Option<Stop>,
     #[serde(default)]
     pub bench: Bench,
+}
+
+/// What a recipe starts, whichever way it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    pub starts: Starts<'a>,
+    /// Where in the recipe its fields stand.
+    pub section: &'static [&'static str],
+    pub env: &'a BTreeMap<String, Template>,
+    /// The contract's variables that reach it; all where none are listed.
+    pub contract: Option<&'a [String]>,
+    pub files: &'a [String],
+    pub port: Option<u16>,
+    /// How long it may take to be ready, or a combined script to end.
+    pub within: Duration,
+    /// From TERM to KILL when it is ended.
+    pub grace: Duration,
+}
+
+/// What is started.
+#[derive(Debug, Clone, Copy)]
+pub enum Starts<'a> {
+    /// A server, by a command.
+    Command(&'a Template),
+    /// A server, by a script.
+    Script(&'a str),
+    /// A script that starts a server of its own and measures it.
+    Combined(&'a str),
+}
+
+impl<'a> Starts<'a> {
+    /// The script, if it is one.
+    pub fn script(self) -> Option<&'a str> {
+        match self {
+            Self::Command(_) => None,
+            Self::Script(script) | Self::Combined(script) => Some(script),
+        }
+    }
+}
+
+impl Recipe {
+    /// What it starts. Whether it says so in exactly one way has been seen when its project was read.
+    pub fn launch(&self) -> Launch<'_> {
+        match &self.server {
+            Some(server) => Launch {
+                starts: match &server.command {
+                    Some(command) => Starts::Command(command),
+                    None => Starts::Script(server.run.as_deref().unwrap_or_default()),
+                },
+                section: &["server"],
+                env: &server.env,
+                contract: Some(&server.contract),
+                files: &server.files,
+                port: server.port,
+                within: server.ready.within.0,
+                grace: server.stop.grace.0,
+            },
+            None => Launch {
+                starts: Starts::Combined(self.run.as_deref().unwrap_or_default()),
+                section: &[],
+                env: &self.env,
+                contract: self.contract.as_deref(),
+                files: &self.files,
+                port: self.port,
+                within: self.within.unwrap_or(TimeSpan(Duration::ZERO)).0,
+                grace: self.stop.clone().unwrap_or_default().grace.0,
+            },
+        }
+    }
 }
 
 /// Conditions on a point; all that are given must hold.
@@ -108,7 +202,7 @@ pub struct Stop {
 impl Default for Stop {
     fn default() -> Self {
         Self {
-            grace: TimeSpan(std::time::Duration::from_secs(20)),
+            grace: TimeSpan(Duration::from_secs(20)),
         }
     }
 }
@@ -151,7 +245,7 @@ impl Default for Bench {
             ignore_eos: true,
             seed: 0,
             body: serde_json::Map::new(),
-            request_timeout: TimeSpan(std::time::Duration::from_secs(1800)),
+            request_timeout: TimeSpan(Duration::from_secs(1800)),
             limits: Limits::default(),
         }
     }
@@ -175,7 +269,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             failed_share: 0.05,
-            client_lag: TimeSpan(std::time::Duration::from_millis(100)),
+            client_lag: TimeSpan(Duration::from_millis(100)),
             client_cpu: 0.95,
         }
     }
@@ -223,6 +317,12 @@ impl HttpCall {
         self.0.split_once(' ').unwrap_or(("GET", &self.0))
     }
 }
+
+/// `RESULT_FILENAME` of a combined script: it writes its result to `bench.json` in its working folder.
+pub const RESULT_FILENAME: &str = "bench";
+
+/// The file of that name.
+pub const RESULT_FILE: &str = "bench.json";
 
 pub const TEMPLATE: Format = Format {
     name: "template",

@@ -7,11 +7,18 @@ use super::run::Attempt;
 use crate::cache::{FsError, Record, RunDir, RunId, Source, Store, StoreError, fs};
 
 const RESULT: &str = "result.json";
-const TRACE: &str = "trace.zst";
 
-/// Writes the trace of a measurement, whether or not it will count.
-pub(super) fn write_trace(folder: &Path, bytes: &[u8]) -> Result<(), FsError> {
-    fs::write_atomic(&folder.join(TRACE), bytes)
+/// The file in which a bench's output of this name lies until the cache has it.
+fn file_of(output: &str) -> &'static str {
+    match output {
+        "client.json" => "client.json",
+        _ => "trace.zst",
+    }
+}
+
+/// Writes what a bench left, whether or not it will count; `output` is its [name](crate::graph::spec::Client::output).
+pub(super) fn write_output(folder: &Path, output: &str, bytes: &[u8]) -> Result<(), FsError> {
+    fs::write_atomic(&folder.join(file_of(output)), bytes)
 }
 
 /// Writes what came of the attempt.
@@ -20,14 +27,14 @@ pub(super) fn write(folder: &Path, record: &Record) -> Result<(), FsError> {
     fs::write_atomic(&folder.join(RESULT), &json)
 }
 
-/// Removes the attempt's own copy of a trace that the cache has.
-pub(super) fn forget_trace(folder: &Path) -> Result<(), FsError> {
-    fs::remove(&folder.join(TRACE))
+/// Removes the attempt's own copy of an output that the cache has.
+pub(super) fn forget_output(folder: &Path, output: &str) -> Result<(), FsError> {
+    fs::remove(&folder.join(file_of(output)))
 }
 
 /// Takes the finished attempts of a run that was killed into the cache: the targets adopted.
 ///
-/// Only what passed and is whole counts; the store checks the trace against its digest.
+/// Only what passed and is whole counts; the store checks the output against its digest.
 pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<String>, StoreError> {
     let attempts = RunDir::of(store.dir(), run.clone()).attempts();
     let mut adopted = Vec::new();
@@ -39,11 +46,14 @@ pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<String>, StoreError> 
         let Ok(record) = serde_json::from_slice::<Record>(&json) else {
             continue;
         };
-        let trace = folder.join(TRACE);
-        if !record.passed() || store.lookup(&record.key)?.is_some() || fs::metadata(&trace)?.is_none() {
+        let Some(output) = record.outputs.first() else {
+            continue;
+        };
+        let file = folder.join(file_of(&output.name));
+        if !record.passed() || store.lookup(&record.key)?.is_some() || fs::metadata(&file)?.is_none() {
             continue;
         }
-        match store.publish(&record, &[Source::File(&trace)]) {
+        match store.publish(&record, &[Source::File(&file)]) {
             Ok(()) => adopted.push(record.target),
             // Bytes that are not those of the record: the target is measured again.
             Err(StoreError::MissingBlob { .. } | StoreError::Inconsistent(_)) => {}

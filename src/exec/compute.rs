@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use super::measured::Measured;
 use super::run::{Began, Run};
-use crate::bench::{Trace, TraceError};
+use crate::bench::TraceError;
 use crate::cache::{Digest, Fetched, FsError, Inputs, Output, Source, StoreError, Verdict};
+use crate::graph::spec::Client;
 use crate::matrix::Point;
 use crate::plan::{collect_inputs, process_inputs};
-use crate::results::{AggregateError, Metrics, Row, aggregate, raw_json};
+use crate::results::{AggregateError, Row, aggregate};
 
 /// Why a row could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ComputeError {
-    #[error("the trace {} is gone from the cache; the next build measures it again", .0.short())]
-    TraceLost(Digest),
+    #[error("the measurement {} is gone from the cache; the next build makes it again", .0.short())]
+    Lost(Digest),
     #[error("the trace cannot be read: {0}")]
     Trace(#[from] TraceError),
-    #[error("the trace gives no row: {0}")]
+    #[error("the client's result cannot be read: {0}")]
+    ClientFile(#[from] serde_json::Error),
+    #[error("the measurement gives no row: {0}")]
     Aggregate(#[from] AggregateError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -29,35 +33,35 @@ pub(super) fn process(
     run: &Run,
     target: &str,
     point: &Point,
-    trace: &Trace,
-    trace_digest: Digest,
+    measured: &Measured,
 ) -> Result<Digest, ComputeError> {
     let began = Began::now();
-    let raw = raw_json(trace, &Metrics::from_trace(trace));
+    let raw = measured.raw();
     let row = aggregate(point, &raw)?;
     let row = serde_json::to_vec(&row).expect("rows have text keys and finite numbers");
     let raw = serde_json::to_vec(&raw).expect("raw results have text keys and finite numbers");
-    let inputs = process_inputs(point, trace_digest);
+    let inputs = process_inputs(point, measured.output, measured.digest);
     let mut record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
-    record.provenance.simulated = trace.header.simulated;
+    record.provenance.simulated = measured.is_simulated();
     record.outputs = vec![output("row", &row), output("raw", &raw)];
     run.publish(&record, &[Source::Bytes(&row), Source::Bytes(&raw)])?;
     Ok(record.outputs[0].digest)
 }
 
-/// A point's row from a trace that is in the cache.
+/// A point's row from what its bench left in the cache.
 pub(super) fn process_kept(
     run: &Run,
     target: &str,
     point: &Point,
-    trace: Digest,
+    client: &Client,
+    digest: Digest,
 ) -> Result<Digest, ComputeError> {
-    let fetched = run.store().cas().get(&trace)?;
+    let fetched = run.store().cas().get(&digest)?;
     let bytes = match fetched {
         Fetched::Found(bytes) => bytes,
-        Fetched::Missing | Fetched::Damaged(_) => return Err(ComputeError::TraceLost(trace)),
+        Fetched::Missing | Fetched::Damaged(_) => return Err(ComputeError::Lost(digest)),
     };
-    process(run, target, point, &Trace::decode(&bytes)?, trace)
+    process(run, target, point, &Measured::decode(client, bytes)?)
 }
 
 /// The name of the fact under which a collection keeps what was typed to select it, as a JSON list.

@@ -177,7 +177,8 @@ fn compute_rows(
         };
         let failed = failed.get_or_insert_with(Vec::new);
         let target = build.graph.dag[*node].id.to_string();
-        match process_kept(run, &target, &build.graph.points[point], trace) {
+        let client = &build.graph.bench(chain.bench).client;
+        match process_kept(run, &target, &build.graph.points[point], client, trace) {
             Ok(_) => run.say(Event::ProcessPassed { target }),
             Err(error) => {
                 let reason = error.to_string();

@@ -94,6 +94,17 @@ pub enum Event {
         folder: String,
         requests: u32,
     },
+    /// A session got its place; the combined script that measures this bench is started.
+    ScriptStarted {
+        target: String,
+        session: usize,
+        pool: String,
+        node: Vec<u32>,
+        gpus: Vec<u32>,
+        /// What `PORT` says to the script.
+        port: u16,
+        folder: String,
+    },
     /// Not kept in the file: how far a bench is.
     BenchProgress {
         target: String,

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use super::docker::{GpuError, HOME, Host, TEMPORARY, Wanted};
 use super::gpu::Vendor;
+use super::guard::Order;
 use super::run::{Attempt, Run};
 use super::server::ServerSpec;
+use super::started::Launch;
 use crate::cache::{Digest, FsError, fs};
 use crate::config::container::User;
-use crate::graph::spec::{Image, Server};
+use crate::config::recipe::RESULT_FILENAME;
+use crate::graph::spec::{Form, Image, Server};
 use crate::graph::template::PORT_MARK;
 
 /// An image that is present on this host.
@@ -46,6 +49,8 @@ pub(super) enum LaunchError {
     Empty,
     #[error("`{}` changed while the build ran; what was planned is not what would run: start the build again", .0.display())]
     Changed(PathBuf),
+    #[error("link `{}` to this program: {error}", link.display())]
+    Link { link: PathBuf, error: std::io::Error },
     #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
     NoMount { pool: String, folder: PathBuf },
     #[error(transparent)]
@@ -54,13 +59,20 @@ pub(super) enum LaunchError {
     Fs(#[from] FsError),
 }
 
+impl LaunchError {
+    /// Whether it counts against this host rather than what was to be started.
+    pub(super) fn is_machinery(&self) -> bool {
+        matches!(self, Self::Gpu(_))
+    }
+}
+
 /// Where programs of the host are looked for. Fixed, so that the user's own PATH reaches no step.
 const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// This program, also after its file was replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// Prepares the work folder in `attempt` and says what to start there.
+/// Prepares the work folder in `attempt` and says which server to start there.
 pub(super) fn prepare(
     run: &Run,
     server: &Server,
@@ -69,37 +81,68 @@ pub(super) fn prepare(
     port: u16,
     attempt: &Attempt,
 ) -> Result<ServerSpec, LaunchError> {
+    let Launch { order, container } = launch(run, server, image, place, port, attempt)?;
+    Ok(ServerSpec {
+        argv: order.argv,
+        env: order.env,
+        cwd: order.cwd,
+        port,
+        ready_path: ready_path(server),
+        ready_within: server.handling.within,
+        stop_grace: Duration::from_millis(order.grace_ms),
+        log_path: attempt.path.join("server.log"),
+        container,
+    })
+}
+
+/// Prepares the work folder in `attempt` and says what to start there, a server or a combined script.
+pub(super) fn launch(
+    run: &Run,
+    server: &Server,
+    image: &ReadyImage,
+    place: &Place,
+    port: u16,
+    attempt: &Attempt,
+) -> Result<Launch, LaunchError> {
     let work = attempt.path.join("work");
     fs::create_dir_durable(&work)?;
     let temporary = attempt.temporary(run.path());
     fs::create_dir_durable(&temporary)?;
     copy_files(&run.root, server, &work)?;
-    let spec = ServerSpec {
+    let mut env = environment(run, server, image, place, port, (&work, &temporary));
+    if server.form == Form::Combined {
+        env.insert("RESULT_FILENAME".to_owned(), RESULT_FILENAME.to_owned());
+    }
+    if server.image == Image::Builtin && server.form != Form::Command {
+        let path = env.entry("PATH".to_owned()).or_default();
+        *path = format!("{}:{path}", own_programs(run)?.display());
+    }
+    let order = Order {
         argv: argv(server, port)?,
-        env: environment(run, server, image, place, port, (&work, &temporary)),
+        env,
         cwd: work,
-        port,
-        ready_path: ready_path(server),
-        ready_within: server.handling.ready_within,
-        stop_grace: server.handling.stop_grace,
-        log_path: attempt.path.join("server.log"),
-        container: None,
+        grace_ms: u64::try_from(server.handling.stop_grace.as_millis()).unwrap_or(u64::MAX),
     };
     match image {
-        ReadyImage::Container { image, host } => contain(run, server, (image, host), place, attempt, spec),
-        ReadyImage::Builtin | ReadyImage::Venv { .. } => Ok(spec),
+        ReadyImage::Container { image, host } => {
+            contain(run, server, (image, host), place, (port, attempt), &order)
+        }
+        ReadyImage::Builtin | ReadyImage::Venv { .. } => Ok(Launch {
+            order,
+            container: None,
+        }),
     }
 }
 
-/// Puts what is to be started into a container: its keeper is started in its place.
+/// Puts what is ordered into a container: its keeper is started in its place.
 fn contain(
     run: &Run,
     server: &Server,
     (image, host): (&str, &Host),
     place: &Place,
-    attempt: &Attempt,
-    spec: ServerSpec,
-) -> Result<ServerSpec, LaunchError> {
+    (port, attempt): (u16, &Attempt),
+    order: &Order,
+) -> Result<Launch, LaunchError> {
     let settings = &run.containers[&place.pool];
     if let Some(mount) = settings.mounts.iter().find(|mount| !mount.host.exists()) {
         return Err(LaunchError::NoMount {
@@ -109,30 +152,39 @@ fn contain(
     }
     let home = attempt.path.join("home");
     fs::create_dir_durable(&home)?;
-    let order = host.order(&Wanted {
+    let container = host.order(&Wanted {
         image,
-        argv: &spec.argv,
-        env: &spec.env,
-        port: spec.port,
+        order,
+        port,
         settings,
         gpus: &host.gpus(&server.hardware.gpu, &place.gpus)?,
-        work: &spec.cwd,
+        // A combined script leaves its result there.
+        writes_to_work: server.form == Form::Combined,
         home: &home,
         temporary: &attempt.temporary(run.path()),
-        grace: spec.stop_grace,
         note: attempt.path.join("container.json"),
         target: &attempt.target,
         key: &server.key().to_string(),
         attempt: attempt.number,
     });
-    let keeper = order.keeper(&spec.cwd);
-    Ok(ServerSpec {
-        argv: keeper.argv,
-        env: keeper.env,
-        stop_grace: Duration::from_millis(keeper.grace_ms),
-        container: Some(order.contained()),
-        ..spec
+    Ok(Launch {
+        order: container.keeper(&order.cwd),
+        container: Some(container.contained()),
     })
+}
+
+/// A folder with this program as `sweep`, for scripts whose image it is. The link ends with this process, as the
+/// scripts do.
+fn own_programs(run: &Run) -> Result<PathBuf, LaunchError> {
+    let folder = run.path().join("bin");
+    fs::create_dir_durable(&folder)?;
+    let link = folder.join("sweep");
+    match std::os::unix::fs::symlink(format!("/proc/{}/exe", std::process::id()), &link) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(LaunchError::Link { link, error })
+        }
+        _ => Ok(folder),
+    }
 }
 
 /// The simulator answers on one path, whatever the engine's is.
@@ -168,7 +220,7 @@ fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
     if let Some(simulated) = &server.simulated {
         return Ok([vec![THIS_PROGRAM.to_owned()], simulated.to_args(port)].concat());
     }
-    if server.script {
+    if server.form != Form::Command {
         return Ok(vec!["bash".to_owned(), server.command.clone()]);
     }
     let command = server.command.replace(PORT_MARK, &port.to_string());
@@ -186,7 +238,7 @@ fn argv(server: &Server, port: u16) -> Result<Vec<String>, LaunchError> {
     Ok(words)
 }
 
-/// The whole environment of the server: nothing is inherited.
+/// The whole environment of the server or the script: nothing is inherited.
 fn environment(
     run: &Run,
     server: &Server,

@@ -8,26 +8,22 @@ use tokio::time::timeout;
 
 use super::attempt_result;
 use super::event::Event;
+use super::measured::Measured;
 use super::run::Run;
-use super::server::{Server, ServerEnd};
+use super::server::Server;
 use super::session::{Job, Step};
 use super::signals::Interrupt;
-use crate::bench::{BenchError, Cancel, Endpoint, Progress, RequestError, Trace, Verdict, client, judge};
-use crate::cache::{Digest, FsError};
-
-/// A trace that may be kept, as it will be.
-#[derive(Debug)]
-pub(super) struct Measured {
-    pub trace: Trace,
-    pub bytes: Vec<u8>,
-    pub digest: Digest,
-}
+use super::started::End;
+use crate::bench::{
+    BenchError, Cancel, Endpoint, Limits, Progress, RequestError, Trace, Verdict, Workload, client, judge,
+};
+use crate::cache::FsError;
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MeasureError {
     #[error("the server died during the bench ({end}); its last words:\n{last_words}")]
-    ServerDied { end: ServerEnd, last_words: String },
+    ServerDied { end: End, last_words: String },
     #[error("{}", .0.join("; "))]
     Rejected(Vec<String>),
     #[error(transparent)]
@@ -73,13 +69,14 @@ pub(super) async fn measure(
     run: &Run,
     job: &Job,
     step: &Step,
+    (workload, limits): (&Workload, &Limits),
     server: &Server,
     attempt: &Path,
 ) -> Result<Measured, MeasureError> {
     let cancel = Cancel::new();
-    let outcome = start_client(run, job, step, server.spec().port, &cancel)?;
+    let outcome = start_client(run, job, step, workload, server.spec().port, &cancel)?;
     tokio::pin!(outcome);
-    let exited = server.exited();
+    let exited = server.ended();
     tokio::pin!(exited);
     let mut died = None;
     let result = loop {
@@ -96,7 +93,7 @@ pub(super) async fn measure(
     if died.is_none() && result.as_ref().is_ok_and(broke_off) {
         died = timeout(DEATH_IS_TOLD_WITHIN, exited).await.ok();
     }
-    if let Some(end) = died.or_else(|| server.exit()) {
+    if let Some(end) = died.or_else(|| server.end()) {
         return Err(MeasureError::ServerDied {
             end,
             last_words: server.last_words(LAST_WORDS),
@@ -107,15 +104,14 @@ pub(super) async fn measure(
         Err(BenchError::Cancelled) => return Err(MeasureError::Interrupted),
         Err(error) => return Err(MeasureError::Client(error)),
     };
-    let verdict = judge(&trace, &step.bench.limits);
+    let verdict = judge(&trace, limits);
     if job.server.simulated.is_some() && !trace.header.simulated {
         return Err(MeasureError::NotSimulated);
     }
-    let bytes = trace.encode();
-    let digest = Digest::of(&bytes);
-    attempt_result::write_trace(attempt, &bytes)?;
+    let measured = Measured::of_trace(&step.bench.client, trace);
+    attempt_result::write_output(attempt, measured.output, &measured.bytes)?;
     match verdict {
-        Verdict::Pass => Ok(Measured { trace, bytes, digest }),
+        Verdict::Pass => Ok(measured),
         Verdict::Fail(reasons) => Err(MeasureError::Rejected(
             reasons.iter().map(ToString::to_string).collect(),
         )),
@@ -129,11 +125,12 @@ fn start_client(
     run: &Run,
     job: &Job,
     step: &Step,
+    workload: &Workload,
     port: u16,
     cancel: &Cancel,
 ) -> Result<ClientOutcome, MeasureError> {
     let (send, receive) = oneshot::channel();
-    let workload = step.bench.workload.clone();
+    let workload = workload.clone();
     let endpoint = Endpoint {
         host: "127.0.0.1".to_owned(),
         port,

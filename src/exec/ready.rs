@@ -11,7 +11,7 @@ use super::http::{self, HttpError};
 use super::log_tail;
 use super::port;
 use super::procfs;
-use super::server::{Server, ServerEnd};
+use super::started::{End, Started};
 
 /// How long is waited between two looks, at first; grown by half each time up to [`POLL_MAX`].
 const POLL_MIN: Duration = Duration::from_millis(20);
@@ -39,7 +39,7 @@ pub struct Readiness<'a> {
 pub enum ReadyError {
     /// It ended.
     #[error("the server died before it was ready: {end}{}", log_tail::quote(last_lines))]
-    Died { end: ServerEnd, last_lines: Vec<String> },
+    Died { end: End, last_lines: Vec<String> },
     /// It took too long.
     #[error(
         "the server was not ready within {within:?}: {last_answer}{}",
@@ -78,7 +78,7 @@ impl fmt::Display for Answerer<'_> {
 }
 
 /// Waits until the server is ready.
-pub async fn wait_ready(server: &Server, readiness: Readiness<'_>) -> Result<(), ReadyError> {
+pub async fn wait_ready(server: &Started, readiness: Readiness<'_>) -> Result<(), ReadyError> {
     let deadline = Instant::now() + readiness.within;
     let mut last_answer = "it never listened".to_owned();
     let mut pause = POLL_MIN;
@@ -87,7 +87,7 @@ pub async fn wait_ready(server: &Server, readiness: Readiness<'_>) -> Result<(),
         end,
         last_lines: last_lines(),
     };
-    let mut exited = std::pin::pin!(server.exited());
+    let mut exited = std::pin::pin!(server.ended());
     loop {
         let answer = tokio::select! {
             biased;
@@ -138,7 +138,7 @@ enum Responder {
 
 /// Who listens where we were answered. Every listener that loopback can reach must be ours: two sockets may share a
 /// port, and the next request may reach the other one.
-fn responder(server: &Server, port: u16) -> Responder {
+fn responder(server: &Started, port: u16) -> Responder {
     let table = procfs::all();
     let Some(ours) = server.processes(&table) else {
         // The engine bound the port for our container, which runs; nobody else could.

@@ -1,22 +1,20 @@
 //! A server's life on this host: started, ready, reset between points, stopped.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::docker::{Contained, Note, RemoveError};
-use super::guard::{ExitFacts, Order};
+use super::docker::Contained;
+use super::guard::Order;
 use super::http::{self, HttpError};
-use super::leftover::LeftoverError;
 use super::log_tail;
 use super::port::{self, PortError};
-use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
-use super::procfs::{self, Process};
+use super::process::{Ended, GuardBinary, Output, Owned, SpawnError};
 use super::ready::{Readiness, ReadyError, wait_ready};
+use super::started::{End, EndError, Launch, Started};
 
 /// How long the kernel may take to free the port of a process that is gone.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -46,36 +44,6 @@ pub struct ServerSpec {
     pub container: Option<Contained>,
 }
 
-/// How a server ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerEnd {
-    /// Its program ended.
-    Exit(ExitFacts),
-    /// The kernel ended it, as its container had used up its memory.
-    OutOfMemory,
-    /// It never ran: the container engine would not make what was asked for.
-    Refused(String),
-    /// What runs it failed; nothing is known of the server itself.
-    Machinery(String),
-}
-
-impl ServerEnd {
-    /// Whether it counts against the machinery rather than the server.
-    pub fn is_machinery(&self) -> bool {
-        matches!(self, Self::Machinery(_))
-    }
-}
-
-impl fmt::Display for ServerEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exit(exit) => exit.fmt(f),
-            Self::OutOfMemory => f.write_str("out of memory: the kernel killed it in its container"),
-            Self::Refused(reason) | Self::Machinery(reason) => f.write_str(reason),
-        }
-    }
-}
-
 /// Why a server does not stand.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,9 +62,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     #[error(transparent)]
-    Left(#[from] LeftoverError),
-    #[error(transparent)]
-    Container(#[from] RemoveError),
+    Left(#[from] EndError),
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -118,7 +84,7 @@ pub enum ResetError {
 #[derive(Debug)]
 pub struct Server {
     spec: ServerSpec,
-    process: Guarded,
+    started: Started,
 }
 
 impl Server {
@@ -136,9 +102,12 @@ impl Server {
             Ok(()) => Ok(server),
             Err(ready @ ReadyError::Foreign { .. }) => {
                 // The port is the other's, so only our process is waited for.
-                match server.end_processes(server.spec.stop_grace).await {
+                match server.started.stop(server.spec.stop_grace).await {
                     Ok(_) => Err(ready.into()),
-                    Err(stop) => Err(StartError::Stuck { ready, stop }),
+                    Err(stop) => Err(StartError::Stuck {
+                        ready,
+                        stop: stop.into(),
+                    }),
                 }
             }
             Err(ready) => match server.stop().await {
@@ -157,8 +126,12 @@ impl Server {
             cwd: spec.cwd.clone(),
             grace_ms: u64::try_from(spec.stop_grace.as_millis()).unwrap_or(u64::MAX),
         };
-        let process = Guarded::spawn(guard, &order, Output::Log(&spec.log_path)).await?;
-        Ok(Self { spec, process })
+        let launch = Launch {
+            order,
+            container: spec.container.clone(),
+        };
+        let started = Started::spawn(guard, launch, Output::Log(&spec.log_path)).await?;
+        Ok(Self { spec, started })
     }
 
     /// Waits until it is ready, or has died, or `ready_within` has passed since this call.
@@ -169,7 +142,7 @@ impl Server {
             within: self.spec.ready_within,
             log: &self.spec.log_path,
         };
-        wait_ready(self, readiness).await
+        wait_ready(&self.started, readiness).await
     }
 
     /// What it was started from.
@@ -179,41 +152,17 @@ impl Server {
 
     /// What to journal.
     pub fn owned(&self) -> &Owned {
-        self.process.owned()
+        self.started.owned()
     }
 
     /// How it ended, if it has.
-    pub fn exit(&self) -> Option<ServerEnd> {
-        let exit = self.process.exit()?;
-        Some(end(self.spec.container.as_ref(), exit))
+    pub fn end(&self) -> Option<End> {
+        self.started.end()
     }
 
     /// Waits for it to end by itself; it borrows nothing, so that it can stand in a `select!`.
-    pub fn exited(&self) -> impl Future<Output = ServerEnd> + Send + use<> {
-        let (exited, container) = (self.process.exited(), self.spec.container.clone());
-        async move { end(container.as_ref(), exited.await) }
-    }
-
-    /// Its processes among those of the table; `None` where a container engine listens for it.
-    pub(super) fn processes(&self, table: &[Process]) -> Option<Vec<u32>> {
-        let Some(container) = &self.spec.container else {
-            return Some(pids(&procfs::descendants(self.owned().guard.pid, table)));
-        };
-        match container.told() {
-            Some(Note::Running { .. }) if container.is_published() => None,
-            // Whoever leaves its parent in a container becomes a child of the container's first process.
-            Some(Note::Running { pid, .. }) => {
-                let mut ours = pids(&procfs::descendants(pid, table));
-                ours.push(pid);
-                Some(ours)
-            }
-            _ => Some(Vec::new()),
-        }
-    }
-
-    /// Where its own output starts in the log, in bytes.
-    pub(super) fn log_start(&self) -> u64 {
-        self.process.log_start()
+    pub fn ended(&self) -> impl Future<Output = End> + Send + use<> {
+        self.started.ended()
     }
 
     /// Sends the recipe's reset; only a 2xx answer counts.
@@ -235,43 +184,24 @@ impl Server {
 
     /// The last lines that it logged since this start, joined; empty when it logged nothing.
     pub fn last_words(&self, lines: usize) -> String {
-        log_tail::last_lines(&self.spec.log_path, self.process.log_start(), lines).join("\n")
+        log_tail::last_lines(&self.spec.log_path, self.started.log_start(), lines).join("\n")
     }
 
     /// Ends it: TERM, KILL after the grace, back when every process of it is gone and its port is released.
     ///
     /// May be dropped and followed by [`Server::kill`].
     pub async fn stop(&mut self) -> Result<Ended, StopError> {
-        self.end(self.spec.stop_grace).await
+        self.end_within(self.spec.stop_grace).await
     }
 
     /// Ends it without grace.
     pub async fn kill(&mut self) -> Result<Ended, StopError> {
-        self.end(Duration::ZERO).await
+        self.end_within(Duration::ZERO).await
     }
 
-    async fn end(&mut self, grace: Duration) -> Result<Ended, StopError> {
-        let ended = self.end_processes(grace).await?;
+    async fn end_within(&mut self, grace: Duration) -> Result<Ended, StopError> {
+        let ended = self.started.stop(grace).await?;
         port::wait_released(self.spec.port, RELEASE_LIMIT).await?;
         Ok(ended)
     }
-
-    async fn end_processes(&mut self, grace: Duration) -> Result<Ended, StopError> {
-        let ended = self.process.stop(grace).await?;
-        if let Some(container) = &self.spec.container {
-            container.ensure_removed().await?;
-        }
-        Ok(ended)
-    }
-}
-
-fn end(container: Option<&Contained>, exit: ExitFacts) -> ServerEnd {
-    match container {
-        None => ServerEnd::Exit(exit),
-        Some(container) => container.end(exit),
-    }
-}
-
-fn pids(processes: &[Process]) -> Vec<u32> {
-    processes.iter().map(|process| process.identity.pid).collect()
 }

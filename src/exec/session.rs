@@ -7,21 +7,22 @@ use std::time::Instant;
 
 use hyper::Method;
 
-use super::attempt_result;
-use super::compute::process;
 use super::event::Event;
-use super::launch::{LaunchError, Place, ReadyImage, prepare};
-use super::measure::{LAST_WORDS, MeasureError, Measured, measure};
+use super::launch::{Place, ReadyImage, prepare};
+use super::ledger::Ledger;
+use super::measure::{LAST_WORDS, MeasureError, measure};
 use super::port::{FreePort, free_port};
 use super::process::Owned;
 use super::ready::ReadyError;
-use super::run::{Attempt, Began, Run};
-use super::server::{Server, ServerEnd, StopError};
+use super::run::{Began, Run};
+use super::script;
+use super::server::{Server, StopError};
 use super::signals::Interrupt;
+use super::started::{End, EndError};
 use super::trouble::Trouble;
-use crate::cache::{Digest, Inputs, Output, Source, StoreError, Verdict};
+use crate::cache::Inputs;
 use crate::config::recipe::{HttpCall, Reset};
-use crate::graph::spec::{Bench, Server as ServerTarget};
+use crate::graph::spec::{Bench, Client, Server as ServerTarget};
 use crate::matrix::Point;
 use crate::plan::SERVER_START_MS;
 
@@ -75,7 +76,7 @@ pub(super) struct Done {
 }
 
 /// Why a point was skipped after a signal.
-const INTERRUPTED: &str = "interrupted";
+pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// A server that answers.
 struct Live {
@@ -92,25 +93,28 @@ struct Live {
 /// Runs the session to its end. Never fails as a whole: each point has its ending.
 pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place) -> Done {
     let mut session = Session {
-        run: &run,
-        job: &job,
-        image: &image,
-        place: &place,
+        ledger: Ledger {
+            run: &run,
+            job: &job,
+            image: &image,
+            place: &place,
+            done: Done::default(),
+        },
         live: None,
         starts: 0,
         last_failure: Trouble::Own(String::new()),
-        done: Done::default(),
     };
     for step in &job.steps {
         if run.interrupts.level() != Interrupt::None {
-            session.skip(step, INTERRUPTED);
-            continue;
+            session.ledger.skip(step, INTERRUPTED);
+        } else if !session.ledger.is_kept(step) {
+            while !session.settle(step).await {}
         }
-        session.step(step).await;
     }
     session.stop().await;
+    let done = session.ledger.done;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for ending in session.done.endings.values() {
+    for ending in done.endings.values() {
         match ending {
             Ending::Passed | Ending::Kept => passed += 1,
             Ending::Failed(_) => failed += 1,
@@ -123,54 +127,31 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         failed,
         skipped,
     });
-    session.done
+    done
 }
 
 struct Session<'a> {
-    run: &'a Run,
-    job: &'a Job,
-    image: &'a ReadyImage,
-    place: &'a Place,
+    ledger: Ledger<'a>,
     live: Option<Live>,
     starts: u32,
     /// Why the server failed the last time.
     last_failure: Trouble,
-    done: Done,
 }
 
 impl Session<'_> {
-    async fn step(&mut self, step: &Step) {
-        // Another point of the same inputs may have been measured a moment ago.
-        if step.take_kept
-            && self
-                .run
-                .store()
-                .lookup(&step.inputs.key())
-                .is_ok_and(|hit| hit.is_some())
-        {
-            let target = step.bench_id.clone();
-            self.run.say(Event::BenchPassed {
-                target,
-                session: self.job.index,
-                elapsed_ms: 0,
-            });
-            self.done.endings.insert(step.bench_id.clone(), Ending::Kept);
-            return;
-        }
-        while !self.settle(step).await {}
-    }
-
     /// Gives the point its ending. False where the machinery failed in mid-bench: then it has none yet.
     async fn settle(&mut self, step: &Step) -> bool {
+        let Client::Builtin { workload, limits } = &step.bench.client else {
+            return self.run_script(step).await;
+        };
         let live = match self.ready_server().await {
             Ok(live) => live,
-            Err(_) if self.run.interrupts.level() != Interrupt::None => {
-                self.skip(step, INTERRUPTED);
+            Err(_) if self.ledger.run.interrupts.level() != Interrupt::None => {
+                self.ledger.skip(step, INTERRUPTED);
                 return true;
             }
             Err(Trouble::Machinery(reason)) => {
-                self.skip(step, &reason);
-                self.done.machinery = Some(reason);
+                self.ledger.disrupt(step, reason);
                 return true;
             }
             Err(Trouble::Own(reason)) => {
@@ -179,7 +160,7 @@ impl Session<'_> {
             }
         };
         let began = Began::now();
-        let attempt = match self.run.attempt(&step.bench_id) {
+        let attempt = match self.ledger.run.attempt(&step.bench_id) {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.live = Some(live);
@@ -187,39 +168,73 @@ impl Session<'_> {
                 return true;
             }
         };
-        self.run.say(Event::BenchStarted {
+        self.ledger.run.say(Event::BenchStarted {
             target: step.bench_id.clone(),
-            session: self.job.index,
+            session: self.ledger.job.index,
             folder: attempt.folder.clone(),
-            requests: step.bench.workload.prompts,
+            requests: workload.prompts,
         });
-        let measured = measure(self.run, self.job, step, &live.server, &attempt.path).await;
-        let start_ms = live.start_ms;
+        let load = (workload, limits);
+        let measured = measure(
+            self.ledger.run,
+            self.ledger.job,
+            step,
+            load,
+            &live.server,
+            &attempt.path,
+        )
+        .await;
+        let facts = [
+            (SERVER_START_MS.to_owned(), live.start_ms.to_string()),
+            ("server".to_owned(), self.ledger.job.server_id.clone()),
+        ];
         self.live = Some(Live { used: true, ..live });
         match measured {
             // Compression and the disk would hold up the other sessions' clocks.
             Ok(measured) => tokio::task::block_in_place(|| {
-                self.keep(step, &measured, began, start_ms, &attempt);
+                self.ledger
+                    .pass(step, &measured, began, &attempt, self.starts, facts);
             }),
-            Err(MeasureError::Interrupted) => self.skip(step, INTERRUPTED),
+            Err(MeasureError::Interrupted) => self.ledger.skip(step, INTERRUPTED),
             Err(MeasureError::ServerDied {
-                end: ServerEnd::Machinery(reason),
+                end: End::Machinery(reason),
                 ..
             }) => {
-                self.server_failed(Trouble::Machinery(reason), self.starts <= self.run.retries);
+                self.server_failed(Trouble::Machinery(reason), self.may_start());
                 self.stop().await;
                 return false;
             }
             Err(error) => {
                 self.fail(step, &error.to_string(), began);
                 if matches!(error, MeasureError::ServerDied { .. }) {
-                    let reason = Trouble::Own("it died during a bench".to_owned());
-                    self.server_failed(reason, self.starts <= self.run.retries);
+                    self.server_failed(Trouble::own("it died during a bench"), self.may_start());
                     self.stop().await;
                 }
             }
         }
         true
+    }
+
+    /// The same of a combined script.
+    async fn run_script(&mut self, step: &Step) -> bool {
+        self.starts += 1;
+        self.ledger.done.servers_started += 1;
+        match script::measure(&mut self.ledger, step, self.starts).await {
+            Ok(()) => true,
+            Err(reason) if self.may_start() => {
+                self.server_failed(Trouble::Machinery(reason), true);
+                false
+            }
+            Err(reason) => {
+                self.ledger.disrupt(step, reason);
+                true
+            }
+        }
+    }
+
+    /// Whether something may be started once more.
+    fn may_start(&self) -> bool {
+        self.starts <= self.ledger.run.retries && !self.ledger.done.server_lives
     }
 
     /// A server without memory of earlier points: the live one after its reset, or a new one.
@@ -228,40 +243,39 @@ impl Session<'_> {
             if !live.used {
                 return Ok(live);
             }
-            let how = self.job.server.handling.reset.as_ref();
+            let how = self.ledger.job.server.handling.reset.as_ref();
             let outcome = tokio::select! {
                 outcome = reset(&live.server, how, self.simulated()) => outcome,
-                () = self.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
+                () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
             };
             match outcome {
                 Ok(()) => return Ok(live),
-                Err(reason) if self.run.interrupts.level() != Interrupt::None => {
+                Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => {
                     self.live = Some(live);
                     return Err(reason);
                 }
                 Err(reason) => {
                     self.live = Some(live);
-                    self.server_failed(reason, self.starts <= self.run.retries);
+                    self.server_failed(reason, self.may_start());
                     self.stop().await;
                 }
             }
         }
         loop {
-            if self.done.server_lives {
-                return Err(self
-                    .last_failure
-                    .within("no server is started beside one that could not be ended"));
+            if self.ledger.done.server_lives {
+                let beside = "no server is started beside one that could not be ended";
+                return Err(self.last_failure.within(beside));
             }
-            if self.starts > self.run.retries {
+            if !self.may_start() {
                 let tries = format!("the server was started {} times and did not last", self.starts);
                 return Err(self.last_failure.within(&tries));
             }
             self.starts += 1;
             match self.start().await {
                 Ok(live) => return Ok(live),
-                Err(reason) if self.run.interrupts.level() != Interrupt::None => return Err(reason),
+                Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => return Err(reason),
                 Err(reason) => {
-                    let will_retry = self.starts <= self.run.retries;
+                    let will_retry = self.may_start();
                     let failed = reason.within("the server did not start");
                     self.server_failed(reason, will_retry);
                     if !will_retry {
@@ -273,8 +287,12 @@ impl Session<'_> {
     }
 
     async fn start(&mut self) -> Result<Live, Trouble> {
-        let attempt = self.run.attempt(&self.job.server_id).map_err(Trouble::own)?;
-        let (port, number) = match self.job.server.handling.port.filter(|_| !self.simulated()) {
+        let attempt = self
+            .ledger
+            .run
+            .attempt(&self.ledger.job.server_id)
+            .map_err(Trouble::own)?;
+        let (port, number) = match self.ledger.job.server.handling.port.filter(|_| !self.simulated()) {
             Some(number) => (None, number),
             None => {
                 let port = free_port().map_err(|e| Trouble::Own(format!("find a free port: {e}")))?;
@@ -282,55 +300,60 @@ impl Session<'_> {
                 (Some(port), number)
             }
         };
-        self.run.say(Event::ServerStarting {
-            target: self.job.server_id.clone(),
-            session: self.job.index,
-            pool: self.place.pool.clone(),
-            node: self.place.nodes.clone(),
-            gpus: self.place.gpus.clone(),
+        self.ledger.run.say(Event::ServerStarting {
+            target: self.ledger.job.server_id.clone(),
+            session: self.ledger.job.index,
+            pool: self.ledger.place.pool.clone(),
+            node: self.ledger.place.nodes.clone(),
+            gpus: self.ledger.place.gpus.clone(),
             port: number,
             attempt: self.starts,
             folder: attempt.folder.clone(),
             simulated: self.simulated(),
         });
         let spec = prepare(
-            self.run,
-            &self.job.server,
-            self.image,
-            self.place,
+            self.ledger.run,
+            &self.ledger.job.server,
+            self.ledger.image,
+            self.ledger.place,
             number,
             &attempt,
         )
-        .map_err(|error| match error {
-            LaunchError::Gpu(error) => Trouble::machinery(error),
-            error => Trouble::own(error),
+        .map_err(|error| {
+            if error.is_machinery() {
+                Trouble::machinery(error)
+            } else {
+                Trouble::own(error)
+            }
         })?;
         let began = Instant::now();
-        let mut server = Server::spawn(&self.run.guard, spec).await.map_err(Trouble::own)?;
-        self.done.servers_started += 1;
-        if let Err(error) = self.run.owns(server.owned()) {
+        let mut server = Server::spawn(&self.ledger.run.guard, spec)
+            .await
+            .map_err(Trouble::own)?;
+        self.ledger.done.servers_started += 1;
+        if let Err(error) = self.ledger.run.owns(server.owned()) {
             let _ = server.kill().await;
             return Err(Trouble::own(error));
         }
         let ready = tokio::select! {
             ready = server.ready() => ready.map_err(|error| match error {
-                ReadyError::Died { end: ServerEnd::Machinery(reason), .. } => Trouble::Machinery(reason),
+                ReadyError::Died { end: End::Machinery(reason), .. } => Trouble::Machinery(reason),
                 error => Trouble::own(error),
             }),
-            () = self.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
+            () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
         };
         let live = Live {
             server,
             _port: port,
             start_ms: began.elapsed().as_millis() as u64,
-            temporary: attempt.temporary(self.run.path()),
+            temporary: attempt.temporary(self.ledger.run.path()),
             used: false,
         };
         match ready {
             Ok(()) => {
-                self.run.say(Event::ServerReady {
-                    target: self.job.server_id.clone(),
-                    session: self.job.index,
+                self.ledger.run.say(Event::ServerReady {
+                    target: self.ledger.job.server_id.clone(),
+                    session: self.ledger.job.index,
                     elapsed_ms: live.start_ms,
                 });
                 Ok(live)
@@ -344,7 +367,7 @@ impl Session<'_> {
     }
 
     fn simulated(&self) -> bool {
-        self.job.server.simulated.is_some()
+        self.ledger.job.server.simulated.is_some()
     }
 
     /// Stops the server, if there is one, and waits until it is gone.
@@ -353,7 +376,7 @@ impl Session<'_> {
         let owned: Owned = live.server.owned().clone();
         let stopped = tokio::select! {
             stopped = live.server.stop() => Some(stopped),
-            () = self.run.interrupts.reached(Interrupt::Now) => None,
+            () = self.ledger.run.interrupts.reached(Interrupt::Now) => None,
         };
         let stopped = match stopped {
             Some(stopped) => stopped,
@@ -362,17 +385,17 @@ impl Session<'_> {
         match stopped {
             Ok(_) => {
                 // What stays journalled is looked for once more by the next run, and not found.
-                let _ = self.run.releases(&owned);
+                let _ = self.ledger.run.releases(&owned);
                 let _ = std::fs::remove_dir_all(&live.temporary);
-                self.run.say(Event::ServerStopped {
-                    target: self.job.server_id.clone(),
-                    session: self.job.index,
+                self.ledger.run.say(Event::ServerStopped {
+                    target: self.ledger.job.server_id.clone(),
+                    session: self.ledger.job.index,
                 });
             }
             Err(error) => {
-                self.done.server_lives = true;
+                self.ledger.done.server_lives = true;
                 let reason = match error {
-                    StopError::Container(error) => Trouble::machinery(error),
+                    StopError::Left(EndError::Container(error)) => Trouble::machinery(error),
                     error => Trouble::own(error),
                 };
                 self.server_failed(reason, false);
@@ -380,117 +403,18 @@ impl Session<'_> {
         }
     }
 
-    /// Keeps a measurement and its row.
-    fn keep(&mut self, step: &Step, measured: &Measured, began: Began, start_ms: u64, attempt: &Attempt) {
-        let mut record = self
-            .run
-            .record(step.bench_id.clone(), step.inputs.clone(), Verdict::Passed, began);
-        record.provenance.simulated = measured.trace.header.simulated;
-        record.provenance.attempt = self.starts;
-        record.outputs = vec![Output {
-            name: "trace".to_owned(),
-            digest: measured.digest,
-            size: measured.bytes.len() as u64,
-        }];
-        record.facts = self.facts(start_ms, attempt);
-        let elapsed_ms = record.provenance.elapsed_ms;
-        let kept = attempt_result::write(&attempt.path, &record).map_err(StoreError::from);
-        if let Err(error) = kept.and_then(|()| self.run.publish(&record, &[Source::Bytes(&measured.bytes)])) {
-            return self.fail(step, &format!("the result could not be kept: {error}"), began);
-        }
-        // The cache has it now; what cannot be removed goes with the run's folder.
-        let _ = attempt_result::forget_trace(&attempt.path);
-        self.run.say(Event::BenchPassed {
-            target: step.bench_id.clone(),
-            session: self.job.index,
-            elapsed_ms,
-        });
-        self.done.endings.insert(step.bench_id.clone(), Ending::Passed);
-        match process(
-            self.run,
-            &step.process_id,
-            &step.point,
-            &measured.trace,
-            measured.digest,
-        ) {
-            Ok(_) => self.run.say(Event::ProcessPassed {
-                target: step.process_id.clone(),
-            }),
-            // The end of the build tries once more and says what is wrong.
-            Err(error) => self.run.say(Event::ProcessFailed {
-                target: step.process_id.clone(),
-                reason: error.to_string(),
-            }),
-        }
-    }
-
-    fn facts(&self, start_ms: u64, attempt: &Attempt) -> BTreeMap<String, String> {
-        let mut facts = BTreeMap::from([
-            (SERVER_START_MS.to_owned(), start_ms.to_string()),
-            ("pool".to_owned(), self.place.pool.clone()),
-            ("nodes".to_owned(), format!("{:?}", self.place.nodes)),
-            ("gpus".to_owned(), format!("{:?}", self.place.gpus)),
-            ("server".to_owned(), self.job.server_id.clone()),
-            ("attempt".to_owned(), attempt.folder.clone()),
-        ]);
-        match self.image {
-            ReadyImage::Builtin => {}
-            ReadyImage::Venv { python, .. } => drop(facts.insert("python".to_owned(), python.clone())),
-            ReadyImage::Container { host, .. } => {
-                let engine = host.engine();
-                let engine = format!("{} {}", engine.make.name(), engine.version);
-                facts.insert("engine".to_owned(), engine);
-            }
-        }
-        facts
-    }
-
-    fn skip(&mut self, step: &Step, reason: &str) {
-        self.run.say(Event::BenchSkipped {
-            target: step.bench_id.clone(),
-            reason: reason.to_owned(),
-        });
-        self.done
-            .endings
-            .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
-    }
-
-    /// Records a failure with its reason and the end of the server's log; it is told, never reused.
+    /// Records a failure with the end of the log of the server, if one is there.
     fn fail(&mut self, step: &Step, reason: &str, began: Began) {
-        let words = self
-            .live
-            .as_ref()
-            .map(|live| live.server.last_words(200))
-            .unwrap_or_default();
-        let (reason, words) = (self.run.without_secrets(reason), self.run.without_secrets(&words));
-        let log = (!words.is_empty()).then(|| Digest::of(words.as_bytes()));
-        let verdict = Verdict::Failed {
-            reason: reason.clone(),
-            log,
-        };
-        let record = self
-            .run
-            .record(step.bench_id.clone(), step.inputs.clone(), verdict, began);
-        let blobs: Vec<Source<'_>> = log.iter().map(|_| Source::Bytes(words.as_bytes())).collect();
-        let reason = match self.run.publish(&record, &blobs) {
-            Ok(()) => reason,
-            Err(error) => format!("{reason} (and this could not be recorded: {error})"),
-        };
-        self.run.say(Event::BenchFailed {
-            target: step.bench_id.clone(),
-            session: self.job.index,
-            reason: reason.clone(),
-        });
-        self.done
-            .endings
-            .insert(step.bench_id.clone(), Ending::Failed(reason));
+        let live = self.live.as_ref();
+        let words = live.map(|live| live.server.last_words(200)).unwrap_or_default();
+        self.ledger.fail(step, reason, &words, began);
     }
 
     fn server_failed(&mut self, reason: Trouble, will_retry: bool) {
-        self.last_failure = reason.map(|reason| self.run.without_secrets(&reason));
-        self.run.say(Event::ServerFailed {
-            target: self.job.server_id.clone(),
-            session: self.job.index,
+        self.last_failure = reason.map(|reason| self.ledger.run.without_secrets(&reason));
+        self.ledger.run.say(Event::ServerFailed {
+            target: self.ledger.job.server_id.clone(),
+            session: self.ledger.job.index,
             reason: self.last_failure.to_string(),
             will_retry,
         });
@@ -499,9 +423,9 @@ impl Session<'_> {
 
 /// Makes the server forget what earlier points left in it.
 async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), Trouble> {
-    match server.exit() {
+    match server.end() {
         None => {}
-        Some(ServerEnd::Machinery(reason)) => return Err(Trouble::Machinery(reason)),
+        Some(End::Machinery(reason)) => return Err(Trouble::Machinery(reason)),
         Some(end) => {
             let words = server.last_words(LAST_WORDS);
             return Err(Trouble::Own(format!(

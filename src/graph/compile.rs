@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
 use super::recipe_match::{RecipeError, best};
-use super::spec::{Bench, Engine, Handling, Image, RecipeFile, Server, isolation};
+use super::spec::{
+    Bench, Client, Engine, Form, Handling, Image, RecipeFile, SCRIPT_ISOLATION, Server, isolation,
+};
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
 use crate::bench::workload::{Api, PromptForm, Workload, WorkloadError};
@@ -14,7 +16,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::master::SpecDecoding;
 use crate::config::nearest::nearest;
 use crate::config::project::{Config, NamedRecipe, Project};
-use crate::config::recipe;
+use crate::config::recipe::{self, Starts};
 use crate::config::sweepfile::Profile;
 use crate::matrix::{Point, Topology};
 use crate::sim::{self, ConfigError, SimConfig};
@@ -154,19 +156,16 @@ impl<'a> Compiler<'a> {
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
-        let workload = workload(named, point, (isl, osl), &expanded);
-        workload.check().map_err(|e| workload_wrong(named, point, &e))?;
-        let limits = &named.recipe.bench.limits;
-        let reset = named.recipe.server.reset.as_ref();
-        let bench = Bench {
-            workload,
-            limits: Limits {
-                failed_share: limits.failed_share,
-                lag_p99_us: limits.client_lag.0.as_micros() as u64,
-                cpu_share: limits.client_cpu,
+        let lengths = (isl, osl);
+        let bench = match named.recipe.launch().starts {
+            Starts::Combined(_) if served.hardware.simulate.is_none() => Bench {
+                client: Client::Script {
+                    failed_share: named.recipe.bench.limits.failed_share,
+                },
+                isolation: SCRIPT_ISOLATION.to_owned(),
+                trial: 0,
             },
-            isolation: isolation(reset),
-            trial: 0,
+            _ => builtin_bench(named, point, lengths, &expanded)?,
         };
         let server = self.server(point, named, expanded, served)?;
         Ok(Compiled { server, bench })
@@ -183,37 +182,44 @@ impl<'a> Compiler<'a> {
             self.digest(file).map_err(std::io::Error::other)
         })
         .map_err(|e| self.wrong(point, e))?;
-        let recipe = &named.recipe.server;
+        let launch = named.recipe.launch();
+        let section = launch.section;
         let mut files = Vec::new();
-        for name in recipe.run.iter().chain(&recipe.files) {
+        for name in launch
+            .starts
+            .script()
+            .into_iter()
+            .chain(launch.files.iter().map(String::as_str))
+        {
             let path = named.folder.join(name);
             let digest = self.digest(&path).map_err(|e| {
                 named.error(
-                    &["server"],
+                    section,
                     format!("could not read `{}`: {e}", path.display()),
                     "named here",
                 )
             })?;
             files.push(RecipeFile {
-                name: name.clone(),
+                name: name.to_owned(),
                 path,
                 digest,
             });
         }
         let (nodes, gpus) = self.placement(point, &served.hardware)?;
-        let script = recipe.run.is_some();
-        let command = match (expanded.command, &recipe.run) {
-            (Some(command), _) => command,
-            (None, run) => run.clone().unwrap_or_default(),
+        let form = match launch.starts {
+            Starts::Command(_) => Form::Command,
+            Starts::Script(_) => Form::Script,
+            Starts::Combined(_) => Form::Combined,
         };
+        let served_by = named.recipe.server.as_ref();
         Ok(Server {
             simulated: simulated(point, &served.hardware)
                 .map_err(|e| self.not_simulated(point, &served, &e))?,
             image_reference: point.image.clone(),
             image,
             model: point.model.clone(),
-            command,
-            script,
+            command: expanded.command,
+            form,
             env: expanded.env,
             deployment: deployment(point),
             files,
@@ -225,11 +231,13 @@ impl<'a> Compiler<'a> {
                 recipe: named.name.clone(),
             },
             handling: Handling {
-                port: recipe.port,
-                ready_path: recipe.ready.http.clone(),
-                ready_within: recipe.ready.within.0,
-                stop_grace: recipe.stop.grace.0,
-                reset: recipe.reset.clone(),
+                port: launch.port,
+                ready_path: served_by
+                    .map(|server| server.ready.http.clone())
+                    .unwrap_or_default(),
+                within: launch.within,
+                stop_grace: launch.grace,
+                reset: served_by.and_then(|server| server.reset.clone()),
             },
             pools: served.pools,
             hardware: served.hardware,
@@ -318,16 +326,40 @@ fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> 
     named.error(&["bench", field], message, format!("needed by `{}`", point.id()))
 }
 
+/// A measurement by the load client of this program.
+fn builtin_bench(
+    named: &NamedRecipe,
+    point: &Point,
+    lengths: (u32, u32),
+    expanded: &Expanded,
+) -> Result<Bench, Diagnostic> {
+    let workload = workload(named, point, lengths, expanded);
+    workload.check().map_err(|e| workload_wrong(named, point, &e))?;
+    let limits = &named.recipe.bench.limits;
+    let server = named.recipe.server.as_ref();
+    Ok(Bench {
+        client: Client::Builtin {
+            workload,
+            limits: Limits {
+                failed_share: limits.failed_share,
+                lag_p99_us: limits.client_lag.0.as_micros() as u64,
+                cpu_share: limits.client_cpu,
+            },
+        },
+        isolation: isolation(server.and_then(|server| server.reset.as_ref())),
+        trial: 0,
+    })
+}
+
 fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
     let bench = &named.recipe.bench;
     let mut extra_body = bench.body.clone();
-    if let Some(body) = named
+    let reset = named
         .recipe
         .server
-        .reset
         .as_ref()
-        .and_then(|reset| reset.body.as_ref())
-    {
+        .and_then(|server| server.reset.as_ref());
+    if let Some(body) = reset.and_then(|reset| reset.body.as_ref()) {
         extra_body.extend(body.clone());
     }
     Workload {

@@ -45,10 +45,10 @@ pub struct Server {
     pub image_reference: String,
     pub image: Image,
     pub model: String,
-    /// The resolved command with [`PORT_MARK`](super::template::PORT_MARK) for the port, or the script to run.
+    /// The resolved command with [`PORT_MARK`](super::template::PORT_MARK) for the port, or the script to run, a path
+    /// relative to the work folder.
     pub command: String,
-    /// Whether `command` is a script's path relative to the work folder.
-    pub script: bool,
+    pub form: Form,
     pub env: BTreeMap<String, String>,
     /// What a config says of the deployment beside the command: its router, its KV transfer, its roles' hardware.
     pub deployment: BTreeMap<String, String>,
@@ -65,6 +65,15 @@ pub struct Server {
     pub handling: Handling,
     /// Pools that can run it, by name.
     pub pools: Vec<String>,
+}
+
+/// What a server's `command` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Command,
+    Script,
+    /// A script that starts the server and measures it; it is run for each point.
+    Combined,
 }
 
 /// The engine and the parallelism, for messages and for the simulator.
@@ -87,8 +96,10 @@ pub struct RecipeFile {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Handling {
     pub port: Option<u16>,
+    /// Empty where a combined script looks after its server itself.
     pub ready_path: String,
-    pub ready_within: Duration,
+    /// How long it may take to be ready, or a combined script to end.
+    pub within: Duration,
     pub stop_grace: Duration,
     pub reset: Option<Reset>,
 }
@@ -96,11 +107,32 @@ pub struct Handling {
 /// A measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bench {
-    pub workload: Workload,
-    pub limits: Limits,
+    pub client: Client,
     pub isolation: String,
     /// Which of several equal measurements this is, from 0.
     pub trial: u32,
+}
+
+/// Who sends the load.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Client {
+    /// The load client of this program. It leaves a raw trace.
+    Builtin { workload: Workload, limits: Limits },
+    /// A combined script's own. It leaves the result file of a serving benchmark.
+    Script {
+        /// Failed requests over all, in [0, 1].
+        failed_share: f64,
+    },
+}
+
+impl Client {
+    /// The name of what it leaves, from which a row is computed.
+    pub fn output(&self) -> &'static str {
+        match self {
+            Self::Builtin { .. } => "trace",
+            Self::Script { .. } => "client.json",
+        }
+    }
 }
 
 impl Server {
@@ -152,23 +184,21 @@ impl Server {
     fn push(&self, inputs: &mut Inputs) {
         self.push_image(inputs);
         inputs.text("model", &self.model);
-        inputs.text(
-            if self.script {
-                "server script"
-            } else {
-                "server command"
-            },
-            &self.command,
-        );
+        let (command, of) = match self.form {
+            Form::Command => ("server command", "server"),
+            Form::Script => ("server script", "server"),
+            Form::Combined => ("script", "script"),
+        };
+        inputs.text(command, &self.command);
         for (name, value) in &self.env {
-            inputs.text(format!("server env {name}"), value);
+            inputs.text(format!("{of} env {name}"), value);
         }
         for (name, value) in &self.deployment {
             inputs.text(format!("deployment {name}"), value);
         }
         for file in &self.files {
             inputs.file(
-                format!("server file {}", file.name),
+                format!("{of} file {}", file.name),
                 file.path.to_string_lossy(),
                 file.digest,
             );
@@ -207,20 +237,32 @@ impl Bench {
     pub fn inputs(&self, server: &Server) -> Inputs {
         let mut inputs = Inputs::new("bench");
         server.push(&mut inputs);
-        inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
-        let workload = serde_json::to_value(&self.workload).expect("a workload is plain data");
-        for (field, value) in workload.as_object().into_iter().flatten() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            inputs.text(format!("workload {field}"), text);
+        match &self.client {
+            Client::Builtin { workload, limits } => {
+                inputs.text("client", format!("sweep bench {}", crate::bench::CLIENT_VERSION));
+                let workload = serde_json::to_value(workload).expect("a workload is plain data");
+                for (field, value) in workload.as_object().into_iter().flatten() {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    inputs.text(format!("workload {field}"), text);
+                }
+                inputs.text("isolation", &self.isolation);
+                inputs.text("limit failed-share", limits.failed_share.to_string());
+                inputs.text("limit client-lag-us", limits.lag_p99_us.to_string());
+                inputs.text("limit client-cpu", limits.cpu_share.to_string());
+            }
+            Client::Script { failed_share } => {
+                inputs.text("client", "the script's own");
+                inputs.text("isolation", &self.isolation);
+                inputs.text("limit failed-share", failed_share.to_string());
+            }
         }
-        inputs.text("isolation", &self.isolation);
-        inputs.text("limit failed-share", self.limits.failed_share.to_string());
-        inputs.text("limit client-lag-us", self.limits.lag_p99_us.to_string());
-        inputs.text("limit client-cpu", self.limits.cpu_share.to_string());
         inputs.text("trial", self.trial.to_string());
         inputs
     }
 }
+
+/// How the points of a combined script are kept apart.
+pub const SCRIPT_ISOLATION: &str = "a run of the script for each point";
 
 /// How one point is kept from the next, in words that enter the key.
 pub fn isolation(reset: Option<&Reset>) -> String {
@@ -288,7 +330,7 @@ mod tests {
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
-    const OF_SERVERS: [ServerChange; 16] = [
+    const OF_SERVERS: [ServerChange; 17] = [
         ("image reference", true, |s| {
             s.image_reference = "acme/engine:2".to_owned();
         }),
@@ -300,7 +342,12 @@ mod tests {
         }),
         ("model", false, |s| s.model.push('x')),
         ("command", false, |s| s.command.push_str(" --x")),
-        ("a script in the place of a command", false, |s| s.script = true),
+        ("a script in the place of a command", false, |s| {
+            s.form = Form::Script;
+        }),
+        ("a combined script in its place", false, |s| {
+            s.form = Form::Combined;
+        }),
         ("a variable's value", false, |s| {
             *s.env.get_mut("LIMIT").unwrap() = "9".to_owned();
         }),
@@ -350,7 +397,7 @@ mod tests {
         let handled: [Change<Server>; 8] = [
             ("port", |s| s.handling.port = Some(8000)),
             ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
-            ("patience", |s| s.handling.ready_within = Duration::from_secs(1)),
+            ("patience", |s| s.handling.within = Duration::from_secs(1)),
             ("grace", |s| s.handling.stop_grace = Duration::from_secs(1)),
             ("reset", |s| s.handling.reset = None),
             ("pools", |s| s.pools.push("another".to_owned())),
@@ -368,23 +415,41 @@ mod tests {
     #[test]
     fn every_input_of_a_bench_changes_its_key_and_no_server_s() {
         let (server, before) = first();
-        let changes: [Change<Bench>; 14] = [
-            ("prompts", |b| b.workload.prompts += 1),
-            ("warm-up", |b| b.workload.warmup += 1),
-            ("seed", |b| b.workload.seed += 1),
-            ("input length", |b| b.workload.input_len += 1),
-            ("output length", |b| b.workload.output_len += 1),
-            ("range", |b| b.workload.range_ratio = 0.5),
-            ("token ids", |b| b.workload.vocab.1 += 1),
-            ("ignore-eos", |b| b.workload.ignore_eos = false),
+        fn workload(bench: &mut Bench) -> &mut Workload {
+            match &mut bench.client {
+                Client::Builtin { workload, .. } => workload,
+                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+            }
+        }
+        fn limits(bench: &mut Bench) -> &mut Limits {
+            match &mut bench.client {
+                Client::Builtin { limits, .. } => limits,
+                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+            }
+        }
+        let changes: [Change<Bench>; 16] = [
+            ("prompts", |b| workload(b).prompts += 1),
+            ("warm-up", |b| workload(b).warmup += 1),
+            ("seed", |b| workload(b).seed += 1),
+            ("input length", |b| workload(b).input_len += 1),
+            ("output length", |b| workload(b).output_len += 1),
+            ("range", |b| workload(b).range_ratio = 0.5),
+            ("token ids", |b| workload(b).vocab.1 += 1),
+            ("ignore-eos", |b| workload(b).ignore_eos = false),
             ("body", |b| {
-                drop(b.workload.extra_body.insert("x".to_owned(), 1.into()));
+                drop(workload(b).extra_body.insert("x".to_owned(), 1.into()));
             }),
-            ("patience", |b| b.workload.request_timeout_s = 1),
+            ("patience", |b| workload(b).request_timeout_s = 1),
             ("isolation", |b| b.isolation.push('x')),
-            ("failed share", |b| b.limits.failed_share = 0.5),
-            ("client's lag", |b| b.limits.lag_p99_us = 1),
+            ("failed share", |b| limits(b).failed_share = 0.5),
+            ("client's lag", |b| limits(b).lag_p99_us = 1),
             ("trial", |b| b.trial = 1),
+            ("a script's client", |b| {
+                b.client = Client::Script { failed_share: 0.05 };
+            }),
+            ("a script's failed share", |b| {
+                b.client = Client::Script { failed_share: 0.5 };
+            }),
         ];
         for (what, change) in changes {
             let mut bench = before.clone();

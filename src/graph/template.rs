@@ -7,7 +7,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context, escape_formatter
 
 use crate::config::master::Worker;
 use crate::config::project::NamedRecipe;
-use crate::config::recipe::template_reason as reason;
+use crate::config::recipe::{self, Launch, Starts, template_reason as reason};
 use crate::matrix::{Point, Scenario, Topology};
 
 /// Stands for the port in a resolved command: the port is chosen when the server starts and is part of no key.
@@ -63,8 +63,8 @@ impl TemplateError {
 /// What a recipe says, expanded for one point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expanded {
-    /// The command with runs of white space as one blank; none for a script.
-    pub command: Option<String>,
+    /// The command with runs of white space as one blank, or the script's name.
+    pub command: String,
     pub env: BTreeMap<String, String>,
     pub prompts: u32,
     pub warmup: u32,
@@ -82,17 +82,18 @@ impl<'a> Templates<'a> {
             ValueKind::Bool => Ok(write!(out, "{}", value.is_true())?),
             _ => escape_formatter(out, state, value),
         });
-        let server = &recipe.recipe.server;
+        let launch = recipe.recipe.launch();
         let mut add = |name: String, path: &[&str], text: &'a str| {
             environment
                 .add_template_owned(name, text.to_owned())
                 .map_err(|e| TemplateError::of(path, &e, None))
         };
-        if let Some(command) = &server.command {
+        if let Starts::Command(command) = launch.starts {
             add("command".to_owned(), &["server", "command"], &command.0)?;
         }
-        for (name, value) in &server.env {
-            add(format!("env {name}"), &["server", "env", name], &value.0)?;
+        for (name, value) in launch.env {
+            let path = [launch.section, &["env", name]].concat();
+            add(format!("env {name}"), &path, &value.0)?;
         }
         Ok(Self { environment, recipe })
     }
@@ -100,41 +101,59 @@ impl<'a> Templates<'a> {
     /// Expands everything for `point` on GPUs of kind `gpu`.
     pub fn expand(&self, point: &Point, gpu: &str) -> Result<Expanded, TemplateError> {
         let names = names_of(point, gpu);
-        let server = &self.recipe.recipe.server;
-        let command = match &server.command {
-            Some(_) => {
+        let launch = self.recipe.recipe.launch();
+        let bench = &self.recipe.recipe.bench;
+        let command = match launch.starts {
+            Starts::Command(_) => {
                 let path = ["server", "command"];
                 let text = self.render("command", &path, &names)?;
-                Some(one_line(&text).map_err(|message| TemplateError::new(&path, message))?)
+                one_line(&text).map_err(|message| TemplateError::new(&path, message))?
             }
-            None => None,
+            Starts::Script(script) | Starts::Combined(script) => script.to_owned(),
         };
-        let mut env = BTreeMap::new();
-        for name in server.env.keys() {
-            let value = self.render(&format!("env {name}"), &["server", "env", name], &names)?;
+        let mut contract = contract(point, gpu);
+        if let Starts::Combined(_) = launch.starts {
+            contract.extend(client_contract(bench));
+        }
+        let mut env = self.listed(launch, contract)?;
+        for name in launch.env.keys() {
+            let path = [launch.section, &["env", name]].concat();
+            let value = self.render(&format!("env {name}"), &path, &names)?;
             env.insert(name.clone(), value);
         }
-        let contract = contract(point, gpu);
-        for (i, name) in server.contract.iter().enumerate() {
-            let value = contract.get(name.as_str()).ok_or_else(|| TemplateError {
-                unknown: Some(UnknownName {
-                    name: name.clone(),
-                    known: contract.keys().map(|name| (*name).to_owned()).collect(),
-                }),
-                ..TemplateError::new(
-                    &["server", "contract", &i.to_string()],
-                    format!("there is no contract variable `{name}`"),
-                )
-            })?;
-            env.insert(name.clone(), value.clone());
-        }
-        let bench = &self.recipe.recipe.bench;
         Ok(Expanded {
             command,
             env,
             prompts: self.count("prompts", &bench.prompts.0, &names)?,
             warmup: self.count("warmup", &bench.warmup.0, &names)?,
         })
+    }
+
+    /// The contract's variables that the recipe lists, or all of them.
+    fn listed(
+        &self,
+        launch: Launch<'_>,
+        contract: BTreeMap<&'static str, String>,
+    ) -> Result<BTreeMap<String, String>, TemplateError> {
+        let Some(names) = launch.contract else {
+            let all = contract.into_iter();
+            return Ok(all.map(|(name, value)| (name.to_owned(), value)).collect());
+        };
+        let mut env = BTreeMap::new();
+        for (i, name) in names.iter().enumerate() {
+            let value = contract.get(name.as_str()).ok_or_else(|| TemplateError {
+                unknown: Some(UnknownName {
+                    name: name.clone(),
+                    known: contract.keys().map(|name| (*name).to_owned()).collect(),
+                }),
+                ..TemplateError::new(
+                    &[launch.section, &["contract", &i.to_string()]].concat(),
+                    format!("there is no contract variable `{name}`"),
+                )
+            })?;
+            env.insert(name.clone(), value.clone());
+        }
+        Ok(env)
     }
 
     fn render(&self, template: &str, path: &[&str], names: &Value) -> Result<String, TemplateError> {
@@ -271,6 +290,17 @@ fn worker_names(worker: &Worker) -> Value {
     }
 }
 
+/// What InferenceX tells a script that also measures: how lengths are drawn, and that no accuracy is asked for.
+fn client_contract(bench: &recipe::Bench) -> [(&'static str, String); 5] {
+    [
+        ("RANDOM_RANGE_RATIO", bench.range_ratio.to_string()),
+        ("RUN_EVAL", "false".to_owned()),
+        ("EVAL_ONLY", "false".to_owned()),
+        ("IS_AGENTIC", "0".to_owned()),
+        ("SCENARIO_SUBDIR", "fixed_seq_len/".to_owned()),
+    ]
+}
+
 /// InferenceX's environment contract for a point: what its scripts read.
 pub fn contract(point: &Point, gpu: &str) -> BTreeMap<&'static str, String> {
     let mut names = BTreeMap::from([
@@ -377,7 +407,7 @@ mod tests {
 
     fn command(template: &str) -> Result<String, TemplateError> {
         let folded = format!(">-\n    {template}");
-        expanded(COMMAND, &folded).map(|expanded| expanded.command.unwrap())
+        expanded(COMMAND, &folded).map(|expanded| expanded.command)
     }
 
     #[test]

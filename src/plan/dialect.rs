@@ -7,10 +7,11 @@ use crate::results::metrics::{DIALECT, DIALECT_VERSION};
 /// The version of a collection's and a summary's form.
 const COLLECT_VERSION: u32 = 1;
 
-/// The inputs of a point's row: the trace's content, the dialect, and the point's own fields that the row repeats.
-pub fn process_inputs(point: &Point, trace: Digest) -> Inputs {
+/// The inputs of a point's row: the content of what its bench left, by its name, the dialect, and the point's own fields
+/// that the row repeats.
+pub fn process_inputs(point: &Point, output: &str, content: Digest) -> Inputs {
     let mut inputs = Inputs::new("process");
-    inputs.content("trace", trace);
+    inputs.content(output, content);
     inputs.text("dialect", format!("{DIALECT} {DIALECT_VERSION}"));
     let fields = serde_json::to_value(point).expect("a point is plain data");
     for (name, value) in fields.as_object().into_iter().flatten() {

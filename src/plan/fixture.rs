@@ -75,7 +75,7 @@ impl Cache {
         let inputs = judge(graph, &self.store).bench_inputs(&chain(graph, point));
         let trace = format!("trace of {}", inputs.key());
         self.keep(&bench_id(graph, point), inputs, Verdict::Passed, &trace);
-        let row = process_inputs(&graph.points[point], Digest::of(trace.as_bytes()));
+        let row = process_inputs(&graph.points[point], "trace", Digest::of(trace.as_bytes()));
         let id = TargetId::new(Kind::Process, graph.points[point].id());
         let text = format!("row of {}", row.key());
         self.keep(&id, row, Verdict::Passed, &text);

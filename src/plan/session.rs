@@ -9,7 +9,7 @@ use super::estimate::Estimates;
 use super::state::State;
 use crate::config::project::Project;
 use crate::config::sweepfile::{Executor, Pool, Profile, Share};
-use crate::graph::spec::{Image, Server};
+use crate::graph::spec::{Form, Image, Server};
 use crate::graph::{Graph, Selection};
 use crate::matrix::Point;
 
@@ -33,7 +33,7 @@ pub struct Session {
 /// How long a session takes, from earlier records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// From start to ready.
+    /// From start to ready; nothing where a script does both.
     pub start: Option<Duration>,
     /// Each bench, in the order of the points.
     pub benches: Vec<Option<Duration>>,
@@ -104,7 +104,11 @@ pub(super) fn sessions(
                 .max()
                 .unwrap_or_default(),
             estimate: Estimate {
-                start: ids.iter().find_map(|id| estimates.server_start(id, simulated)),
+                start: match server.form {
+                    // Within the script, and so within its bench.
+                    Form::Combined if !simulated => Some(Duration::ZERO),
+                    _ => ids.iter().find_map(|id| estimates.server_start(id, simulated)),
+                },
                 benches: ids.iter().map(|id| estimates.bench(id, simulated)).collect(),
             },
             quiet: !simulated

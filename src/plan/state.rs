@@ -154,7 +154,9 @@ impl Judge<'_> {
         let Spec::Process { point } = self.graph.dag[chain.process].spec else {
             unreachable!("a chain's process node is one")
         };
-        self.computed(chain.process, &process_inputs(&self.graph.points[point], trace))
+        let output = self.graph.bench(chain.bench).client.output();
+        let inputs = process_inputs(&self.graph.points[point], output, trace);
+        self.computed(chain.process, &inputs)
     }
 
     /// The state of a target that is computed from contents: fresh exactly when its key is known.

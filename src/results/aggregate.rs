@@ -179,7 +179,7 @@ fn present<'a>(raw: &'a Object, field: &str) -> Result<&'a Value, AggregateError
     })
 }
 
-fn number(raw: &Object, field: &str) -> Result<f64, AggregateError> {
+pub(super) fn number(raw: &Object, field: &str) -> Result<f64, AggregateError> {
     as_number(field, present(raw, field)?)
 }
 
@@ -187,7 +187,7 @@ fn as_number(field: &str, value: &Value) -> Result<f64, AggregateError> {
     value.as_f64().ok_or_else(|| wrong_type(field, value, "a number"))
 }
 
-fn whole(raw: &Object, field: &str) -> Result<u64, AggregateError> {
+pub(super) fn whole(raw: &Object, field: &str) -> Result<u64, AggregateError> {
     let value = present(raw, field)?;
     value
         .as_u64()

@@ -1,13 +1,14 @@
 //! Raw traces to metrics, rows, collections and tables.
 //!
 //! [`Metrics`] reduce a trace by InferenceX's definitions, [`raw_json`] writes them as its benchmark file, [`aggregate()`]
-//! makes that file a [`Row`], and a [`Collection`] of rows with their [`Provenance`] becomes `agg_bmk.json`, tables and
+//! makes that file or a [script's own](client_file()) a [`Row`], and a [`Collection`] of rows with their [`Provenance`] becomes `agg_bmk.json`, tables and
 //! `summary.md`. Each step reads only what the one before wrote, so a file made elsewhere can enter anywhere.
 //!
 //! Simulated rows keep their mark through all of it. A table or chart takes [`Rows`], which are of one [`Nature`] by
 //! construction.
 
 pub mod aggregate;
+mod client_file;
 pub mod collect;
 mod columns;
 mod csv_export;
@@ -24,6 +25,7 @@ mod summary;
 pub mod table;
 
 pub use aggregate::{AggregateError, aggregate};
+pub use client_file::{ClientFileError, Expected, client_file};
 pub use collect::{Collected, Collection, Export, Provenance, Rows, State, export_name};
 pub use csv_export::csv;
 pub use deployment::{Deployment, Role, Shard, Spread};

@@ -471,6 +471,9 @@ fn bench() {
               Further fields of every request body
           --trace-out <FILE>
               Keep the raw trace in this file
+          --result-out <FILE>
+              Write the result in this file as InferenceX's serving benchmark does; what a combined
+              script leaves
           --format <FORMAT>
               [default: table] [possible values: table, json]
       -h, --help
@@ -484,6 +487,9 @@ fn bench() {
       # a Poisson load of 20 requests a second, the raw trace kept
       sweep bench --url http://10.0.0.7:8000 --model m --request-rate 20 --num-prompts 1000 --trace-out
       t.zst
+
+      # the file that `sweep inferencex process-result` reads
+      sweep bench --port 8000 --model m --max-concurrency 8 --num-prompts 80 --result-out result.json
 
       # llama.cpp without its prompt cache, as JSON
       sweep bench --port 8080 --model m --extra-body '{"cache_prompt": false}' --format json

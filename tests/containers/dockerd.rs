@@ -97,7 +97,12 @@ impl Dockerd {
 
     /// Kills the engine as `kill -9` does; its containers live on.
     pub(crate) fn kill(&mut self) {
-        self.daemon.end(Signal::KILL);
+        self.end(Signal::KILL);
+    }
+
+    /// Ends the engine by a signal.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        self.daemon.end(signal);
     }
 
     /// Starts it again on what it had.

@@ -14,6 +14,6 @@ mod story;
 
 pub(crate) use files::{CONFIGS, RECIPES, SWEEPFILE, faulty_recipe};
 pub(crate) use folder::Project;
-pub(crate) use processes::processes_in;
+pub(crate) use processes::{Process, processes_in};
 pub(crate) use running::{Ran, Running, wait_until};
 pub(crate) use story::Story;

@@ -162,6 +162,106 @@ fn a_template_that_would_not_end_is_stopped() {
 }
 
 #[test]
+fn a_combined_script_says_what_it_needs_and_nothing_that_decides_nothing() {
+    let recipe = |text: &str| {
+        let project = Project::new();
+        project.write(RECIPE, &format!("match: {{ framework: sglang }}\n{text}\n"));
+        project.write("benchmarks/sglang/run.sh", "true\n");
+        refused(&project, &["build"])
+    };
+    insta::assert_snapshot!(recipe("bench: {}"), @"
+    error: a recipe does not say what it starts
+     --> benchmarks/sglang/recipe.yaml:1:1
+      |
+    1 | match: { framework: sglang }
+      | ^ expected `server`, or `run` with a script that starts and measures one itself
+    ");
+    insta::assert_snapshot!(recipe("run: run.sh"), @"
+    error: a combined script has no time limit
+     --> benchmarks/sglang/recipe.yaml:2:6
+      |
+    2 | run: run.sh
+      |      ^^^^^^ expected `within` beside it, as `within: 2h`
+    ");
+    insta::assert_snapshot!(recipe("run: rnu.sh\nwithin: soon"), @"
+    error: `within` is not a valid duration
+     --> benchmarks/sglang/recipe.yaml:3:9
+      |
+    3 | within: soon
+      |         ^^^^ expected a time span such as `45m`, `1h30m` or `250ms`
+    ");
+    insta::assert_snapshot!(recipe("run: rnu.sh\nwithin: 1h\nfiles: [bench.json]"), @"
+    error: `benchmarks/sglang/rnu.sh` does not exist
+     --> benchmarks/sglang/recipe.yaml:2:6
+      |
+    2 | run: rnu.sh
+      |      ^^^^^^ named here
+
+    error: `benchmarks/sglang/bench.json` does not exist
+     --> benchmarks/sglang/recipe.yaml:4:8
+      |
+    4 | files: [bench.json]
+      |        ^ named here
+
+    error: `bench.json` is where the script writes its result
+     --> benchmarks/sglang/recipe.yaml:4:8
+      |
+    4 | files: [bench.json]
+      |        ^ expected another name
+    ");
+    insta::assert_snapshot!(
+        recipe("run: run.sh\nwithin: 1h\nbench: { prompts: conc, range-ratio: 1, limits: { client-lag: 1s } }"),
+        @"
+    error: `prompts` decides nothing: the script sends a load of its own
+     --> benchmarks/sglang/recipe.yaml:4:19
+      |
+    4 | bench: { prompts: conc, range-ratio: 1, limits: { client-lag: 1s } }
+      |                   ^^^^ remove it
+
+    error: `client-lag` decides nothing: the script sends a load of its own
+     --> benchmarks/sglang/recipe.yaml:4:63
+      |
+    4 | bench: { prompts: conc, range-ratio: 1, limits: { client-lag: 1s } }
+      |                                                               ^^ remove it
+    "
+    );
+    insta::assert_snapshot!(recipe("run: run.sh\nwithin: 1h\ncontract: [CONCC]"), @"
+    error: recipe `sglang` does not expand: there is no contract variable `CONCC`
+     --> benchmarks/sglang/recipe.yaml:4:12
+      |
+    4 | contract: [CONCC]
+      |            ^^^^^ needed by `alpha-fp8-h100-sglang/64_16/tp2/c1`
+      |
+      = help: did you mean `CONC`?
+      = help: docs/recipes.md lists the names that templates may use
+    ");
+    insta::assert_snapshot!(recipe("run: run.sh\nwithin: 1h\nenv: { A: \"{{ tpp }}\" }"), @r#"
+    error: recipe `sglang` does not expand: there is no `tpp`
+     --> benchmarks/sglang/recipe.yaml:4:15
+      |
+    4 | env: { A: "{{ tpp }}" }
+      |               ^^^ needed by `alpha-fp8-h100-sglang/64_16/tp2/c1`
+      |
+      = help: did you mean `tp`?
+      = help: docs/recipes.md lists the names that templates may use
+    "#);
+    insta::assert_snapshot!(after(RECIPE, "bench: {", "run: run.sh\nwithin: 1h\nbench: {"), @"
+    error: a recipe serves, or it is a combined script
+     --> benchmarks/sglang/recipe.yaml:8:6
+      |
+    8 | run: run.sh
+      |      ^^^^^^ expected this or `server`, not both
+    ");
+    insta::assert_snapshot!(after(RECIPE, "bench: {", "env: { A: b }\nbench: {"), @"
+    error: `env` here is for a combined script
+     --> benchmarks/sglang/recipe.yaml:8:6
+      |
+    8 | env: { A: b }
+      |      ^ expected it in `server`
+    ");
+}
+
+#[test]
 fn a_server_is_started_and_reset_in_one_way() {
     insta::assert_snapshot!(after(RECIPE, "  ready:", "  run: serve.sh\n  ready:"), @"
     error: a server is started by a command or by a script
@@ -169,12 +269,6 @@ fn a_server_is_started_and_reset_in_one_way() {
       |
     3 |   command: >-
       |   ^ expected exactly one of `command` and `run`
-
-    error: `benchmarks/sglang/serve.sh` does not exist
-     --> benchmarks/sglang/recipe.yaml:6:8
-      |
-    6 |   run: serve.sh
-      |        ^^^^^^^^ named here
     ");
     insta::assert_snapshot!(after(RECIPE, "http: POST /flush_cache", "http: POST /x, unneeded: y"), @"
     error: a reset is done in one way

@@ -81,6 +81,13 @@ impl Attempts {
                 let folder = folder.clone();
                 self.benches.insert(target.clone(), Started { folder, server });
             }
+            Event::ScriptStarted { target, folder, .. } => {
+                let started = Started {
+                    folder: folder.clone(),
+                    server: None,
+                };
+                self.benches.insert(target.clone(), started);
+            }
             _ => {}
         }
     }

@@ -69,6 +69,8 @@ impl Watched {
             }
             Some(Attempt::Bench { folder, server, .. }) => {
                 printer.file(&at(folder, "bench.log"))?;
+                // A combined script's server writes into the script's own folder.
+                printer.file(&at(folder, "work/server.log"))?;
                 server.map_or(Ok(()), |server| printer.file(&at(server, "server.log")))
             }
         }

@@ -148,7 +148,25 @@ impl Board {
             } => {
                 let bench = target.clone();
                 self.stage(*session, Stage::Measuring { bench });
-                self.running(target, *session, *requests, None);
+                self.running(target, *session, Some(*requests), None);
+            }
+            Event::ScriptStarted {
+                target,
+                session,
+                pool,
+                node,
+                gpus,
+                ..
+            } => {
+                self.sessions.entry(*session).or_default().place = Some(Place {
+                    pool: pool.clone(),
+                    node: node.clone(),
+                    gpus: gpus.clone(),
+                    simulated: false,
+                });
+                let bench = target.clone();
+                self.stage(*session, Stage::Measuring { bench });
+                self.running(target, *session, None, None);
             }
             Event::BenchProgress {
                 target,
@@ -161,7 +179,7 @@ impl Board {
                     done: *done,
                     failed: *failed,
                 };
-                self.running(target, *session, *requests, Some(progress));
+                self.running(target, *session, Some(*requests), Some(progress));
             }
             Event::BenchPassed { target, session, .. } => {
                 self.measured(target, *session, Bench::Passed);
@@ -221,7 +239,7 @@ impl Board {
         }
     }
 
-    fn running(&mut self, target: &str, session: usize, requests: u32, progress: Option<Progress>) {
+    fn running(&mut self, target: &str, session: usize, requests: Option<u32>, progress: Option<Progress>) {
         let running = Bench::Running { requests, progress };
         self.set(target, Some(session), running);
     }

@@ -97,6 +97,17 @@ fn words(board: &Board, event: &Event) -> Option<(&'static str, String)> {
             will_retry: true,
             ..
         } => ("retry", format!("{target}: {reason}")),
+        Event::ScriptStarted {
+            target,
+            session,
+            node,
+            port,
+            ..
+        } => {
+            let place = phrase::place(place(board, *session)?);
+            let text = format!("{target} ({place}, node {}, port {port})", indices(node));
+            ("script", text)
+        }
         Event::BenchStarted { target, requests, .. } => ("bench", format!("{target}, {requests} requests")),
         Event::BenchPassed {
             target, elapsed_ms, ..
@@ -169,6 +180,28 @@ mod tests {
 
     use super::super::story::{at, story};
     use super::*;
+
+    #[test]
+    fn a_script_tells_where_it_runs() {
+        let mut board = Board::after(&story());
+        let started = at(
+            1_013_000,
+            Event::ScriptStarted {
+                target: "bench:k/1k1k/tp1/c4".to_owned(),
+                session: 3,
+                pool: "h200".to_owned(),
+                node: vec![1],
+                gpus: vec![2],
+                port: 30_001,
+                folder: "attempts/3-1".to_owned(),
+            },
+        );
+        board.apply(&started);
+        assert_eq!(
+            line(&board, &started).as_deref(),
+            Some("[ 13.0s] script  bench:k/1k1k/tp1/c4 (pool h200, GPU 2, node 1, port 30001)")
+        );
+    }
 
     #[test]
     fn the_story_in_lines() {

@@ -43,7 +43,8 @@ pub enum RunningStage {
     Ready,
     Measuring {
         bench: String,
-        requests: u32,
+        /// Unknown where a script sends them.
+        requests: Option<u32>,
         progress: Option<Progress>,
     },
 }
@@ -93,7 +94,7 @@ fn running(board: &Board, session: &Session) -> Option<Running> {
         Stage::Measuring { bench } => {
             let (requests, progress) = match board.bench(bench) {
                 Some(Bench::Running { requests, progress }) => (requests, progress),
-                _ => (0, None),
+                _ => (None, None),
             };
             RunningStage::Measuring {
                 bench: bench.clone(),
@@ -148,10 +149,13 @@ impl Running {
                 let (curve, conc) = curve_and_conc(bench);
                 let conc = conc.map(|conc| format!(" {conc}")).unwrap_or_default();
                 write!(f, "{curve}{conc} {}/{}", self.point, self.points)?;
-                match progress {
-                    None => write!(f, ", {requests} requests"),
-                    Some(Progress { done, failed: 0 }) => write!(f, ", {done}/{requests} requests"),
-                    Some(Progress { done, failed }) => {
+                match (requests, progress) {
+                    (None, _) => write!(f, ", by its script"),
+                    (Some(requests), None) => write!(f, ", {requests} requests"),
+                    (Some(requests), Some(Progress { done, failed: 0 })) => {
+                        write!(f, ", {done}/{requests} requests")
+                    }
+                    (Some(requests), Some(Progress { done, failed })) => {
                         write!(f, ", {done}/{requests} requests, {failed} failed")
                     }
                 }

@@ -71,7 +71,8 @@ pub enum Stage {
 pub enum Bench {
     Waiting,
     Running {
-        requests: u32,
+        /// Unknown where a script sends them.
+        requests: Option<u32>,
         /// Unknown until it is told, and always in a journal, which keeps no progress.
         progress: Option<Progress>,
     },

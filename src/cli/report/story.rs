@@ -155,7 +155,7 @@ pub(in crate::cli) fn story() -> Vec<Stamped> {
 /// Any event about a few targets, sessions and pools, in any order.
 pub(in crate::cli) fn any_event() -> impl Strategy<Value = Event> {
     let target = (0..4_u8).prop_map(|n| format!("bench:k/1k1k/tp1/c{n}"));
-    (0..12_u8, target, 0..3_usize, 0..9_u32, any::<bool>()).prop_map(
+    (0..13_u8, target, 0..3_usize, 0..9_u32, any::<bool>()).prop_map(
         |(kind, target, session, number, flag)| match kind {
             0 => Event::Planned {
                 points: 9,
@@ -225,6 +225,15 @@ pub(in crate::cli) fn any_event() -> impl Strategy<Value = Event> {
                 passed: 0,
                 failed: 0,
                 skipped: 0,
+            },
+            11 => Event::ScriptStarted {
+                target,
+                session,
+                pool: ["a", "b"][usize::from(flag)].to_owned(),
+                node: vec![number],
+                gpus: vec![number],
+                port: 1,
+                folder: String::new(),
             },
             _ => Event::ImageFailed {
                 target: "image:i".to_owned(),

@@ -63,14 +63,7 @@ pub(super) async fn remove(engine: &str, name: &str) -> Result<(), RemoveError> 
     };
     let at = chosen(&|variable| (variable == "DOCKER_HOST").then(|| engine.to_owned()));
     let at = at.map_err(|error| no_engine(error.into()))?;
-    let deadline = Instant::now() + OUTAGE;
-    let engine = loop {
-        match Engine::connect_to(at.clone()).await {
-            Ok(engine) => break engine,
-            Err(_) if Instant::now() < deadline => sleep(POLL).await,
-            Err(error) => return Err(no_engine(error)),
-        }
-    };
+    let engine = Engine::connect_to(at).await.map_err(no_engine)?;
     remove_from(&engine.client, name)
         .await
         .map_err(|error| RemoveError::Refused {

@@ -1,8 +1,6 @@
 //! This machine's container engine, as one run uses it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::{getgid, getuid};
 
@@ -12,6 +10,7 @@ use super::labels::{LeftoverError, Owner, end_leftovers};
 use super::order::{self, ContainerOrder, Gpus, Parts};
 use crate::config::container::{Container, User};
 use crate::exec::gpu::{AmdError, AmdNodes, Vendor};
+use crate::exec::guard::Order;
 
 /// Why containers cannot be run here.
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +52,15 @@ pub struct Host {
 /// What a container is to run.
 pub struct Wanted<'a> {
     pub image: &'a str,
-    pub argv: &'a [String],
-    pub env: &'a BTreeMap<String, String>,
+    /// What would be started on the host itself.
+    pub order: &'a Order,
     pub port: u16,
     pub settings: &'a Container,
     pub gpus: &'a Gpus,
-    pub work: &'a Path,
+    /// Whether it may write to its working folder.
+    pub writes_to_work: bool,
     pub home: &'a Path,
     pub temporary: &'a Path,
-    pub grace: Duration,
     pub note: PathBuf,
     /// The target, its key in hex, and which attempt of the run it is.
     pub target: &'a str,
@@ -135,16 +134,16 @@ impl Host {
             name: self.owner.name(wanted.key, wanted.attempt),
             body: order::body(&Parts {
                 image: wanted.image,
-                argv: wanted.argv,
-                env: wanted.env,
+                argv: &wanted.order.argv,
+                env: &wanted.order.env,
                 labels: &self.owner.labels(wanted.target, wanted.attempt),
                 port: wanted.port,
                 settings: wanted.settings,
                 gpus: wanted.gpus,
-                work: wanted.work,
+                work: (&wanted.order.cwd, wanted.writes_to_work),
                 owner,
             }),
-            grace_ms: u64::try_from(wanted.grace.as_millis()).unwrap_or(u64::MAX),
+            grace_ms: wanted.order.grace_ms,
             note: wanted.note.clone(),
         }
     }

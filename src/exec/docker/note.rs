@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{FsError, fs};
 use crate::exec::guard::ExitFacts;
-use crate::exec::server::ServerEnd;
+use crate::exec::started::End;
 
 /// How a container is, or how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,16 +56,16 @@ impl Note {
 }
 
 /// How a container ended whose keeper went so.
-pub(super) fn end_of(told: Option<Note>, keeper: ExitFacts) -> ServerEnd {
+pub(super) fn end_of(told: Option<Note>, keeper: ExitFacts) -> End {
     match told {
         Some(Note::Ended {
             out_of_memory: true, ..
-        }) => ServerEnd::OutOfMemory,
-        Some(Note::Ended { code, .. }) => ServerEnd::Exit(exit_facts(code)),
-        Some(Note::Refused { reason }) => ServerEnd::Refused(reason),
-        Some(Note::Lost { reason, .. }) => ServerEnd::Machinery(reason),
+        }) => End::OutOfMemory,
+        Some(Note::Ended { code, .. }) => End::Exit(exit_facts(code)),
+        Some(Note::Refused { reason }) => End::Refused(reason),
+        Some(Note::Lost { reason, .. }) => End::Machinery(reason),
         Some(Note::Running { .. }) | None => {
-            ServerEnd::Machinery(format!("the keeper of its container ended first ({keeper})"))
+            End::Machinery(format!("the keeper of its container ended first ({keeper})"))
         }
     }
 }
@@ -109,10 +109,10 @@ mod tests {
             let note = Note::Ended { code, out_of_memory };
             end_of(Some(note), keeper)
         };
-        assert_eq!(ended(3, false), ServerEnd::Exit(ExitFacts::Code(3)));
-        assert_eq!(ended(137, false), ServerEnd::Exit(ExitFacts::Signal(9)));
-        assert_eq!(ended(137, true), ServerEnd::OutOfMemory);
+        assert_eq!(ended(3, false), End::Exit(ExitFacts::Code(3)));
+        assert_eq!(ended(137, false), End::Exit(ExitFacts::Signal(9)));
+        assert_eq!(ended(137, true), End::OutOfMemory);
         let lost = end_of(None, ExitFacts::Signal(9));
-        assert!(matches!(lost, ServerEnd::Machinery(_)), "{lost}");
+        assert!(matches!(lost, End::Machinery(_)), "{lost}");
     }
 }

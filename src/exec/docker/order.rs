@@ -15,7 +15,7 @@ use super::note::{self, Note};
 use crate::config::container::{Container, Ipc, Network};
 use crate::exec::gpu::AmdNodes;
 use crate::exec::guard::{ExitFacts, Order};
-use crate::exec::server::ServerEnd;
+use crate::exec::started::End;
 
 /// The variable of the keeper's environment that holds its order as JSON. Secrets are in it, so it stands in no
 /// argument list and no file.
@@ -90,7 +90,7 @@ impl Contained {
     }
 
     /// How it ended, once its keeper has.
-    pub(crate) fn end(&self, keeper: ExitFacts) -> ServerEnd {
+    pub(crate) fn end(&self, keeper: ExitFacts) -> End {
         note::end_of(self.told(), keeper)
     }
 
@@ -124,8 +124,8 @@ pub(super) struct Parts<'a> {
     pub port: u16,
     pub settings: &'a Container,
     pub gpus: &'a Gpus,
-    /// The folder of the recipe's files on the host.
-    pub work: &'a Path,
+    /// The folder of the recipe's files on the host, and whether the container may write to it.
+    pub work: (&'a Path, bool),
     /// Who the server is and where it may write; without it, as the image says, and nowhere.
     pub owner: Option<Owner<'a>>,
 }
@@ -265,7 +265,8 @@ fn nvidia(indices: &[u32]) -> DeviceRequest {
 }
 
 fn mounts(parts: &Parts<'_>) -> Vec<Mount> {
-    let mut mounts = vec![mount(parts.work, Path::new(WORKSPACE), false)];
+    let (work, writes) = parts.work;
+    let mut mounts = vec![mount(work, Path::new(WORKSPACE), writes)];
     if let Some(owner) = parts.owner {
         mounts.push(mount(owner.home, Path::new(HOME), true));
         mounts.push(mount(owner.temporary, Path::new(TEMPORARY), true));
@@ -309,7 +310,7 @@ mod tests {
             port: 8001,
             settings,
             gpus,
-            work: Path::new("/p/work"),
+            work: (Path::new("/p/work"), false),
             owner,
         });
         serde_json::to_value(body).unwrap()
