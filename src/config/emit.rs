@@ -128,7 +128,7 @@ fn float(number: f64) -> String {
 }
 
 /// A string without quotes where every reader takes it for one, else in JSON's quotes, which are YAML's too.
-fn text(string: &str) -> String {
+pub(super) fn text(string: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || "._/-+=@".contains(c);
     let starts = string.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_');
     let lower = string.to_ascii_lowercase();

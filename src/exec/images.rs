@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::docker::connect::told;
 use super::event::Event;
 use super::image::VenvMaker;
 use super::launch::ReadyImage;
@@ -9,6 +10,7 @@ use super::run::{Began, Run};
 use super::signals::Interrupt;
 use super::trouble::Trouble;
 use crate::cache::{Digest, Inputs, Verdict};
+use crate::config::reference::{ManifestDigest, Reference};
 use crate::graph::spec::{Image, Server};
 
 /// The image of a server that needs none made: the simulated engine in any image's place, or the built-in one.
@@ -17,17 +19,22 @@ pub(super) fn at_hand(server: &Server) -> Option<ReadyImage> {
 }
 
 /// The container image, if the engine has it.
-async fn container(run: &Run, reference: &str) -> Result<ReadyImage, Trouble> {
+async fn container(
+    run: &Run,
+    reference: &Reference,
+    digest: Option<&ManifestDigest>,
+) -> Result<ReadyImage, Trouble> {
     let host = run.docker().await.map_err(Trouble::machinery)?;
-    match host.engine().client.inspect_image(reference).await {
+    let name = digest.map_or_else(|| reference.to_string(), |digest| reference.at(digest));
+    match host.engine().client.inspect_image(&name).await {
         Ok(found) => Ok(ReadyImage::Container {
-            image: found.id.unwrap_or_else(|| reference.to_owned()),
+            image: found.id.unwrap_or(name),
             host,
         }),
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Err(Trouble::Own(
-            format!("the image `{reference}` is not on this host: `docker pull {reference}`"),
+            format!("the image `{name}` is not on this host: `docker pull {name}`"),
         )),
-        Err(error) => Err(Trouble::machinery(error)),
+        Err(error) => Err(Trouble::machinery(told(&error))),
     }
 }
 
@@ -43,7 +50,9 @@ pub(super) async fn ensure(
     }
     let (file, digest) = match &server.image {
         Image::Builtin => return Ok(ReadyImage::Builtin),
-        Image::Container(reference) => return container(&run, reference).await,
+        Image::Container { reference, digest } => {
+            return container(&run, reference, digest.as_ref()).await;
+        }
         Image::Pypi { file, digest } => (run.root.join(file), *digest),
     };
     let began = Began::now();

@@ -31,7 +31,7 @@ pub fn broken_recipes(project: &Project, points: &[Point]) -> Vec<Diagnostic> {
         let templates = templates.entry(index).or_insert_with(|| Templates::new(named));
         // Which GPU kind it is follows from a profile; that it is a text is all that a template must get along with.
         let expanded = match templates {
-            Ok(templates) => templates.expand(point, &point.runner).map(drop),
+            Ok(templates) => templates.expand(point, &point.runner, None).map(drop),
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = expanded

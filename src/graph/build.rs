@@ -168,7 +168,7 @@ impl Graph {
     }
 
     fn image(&mut self, server: &Arc<Server>) -> NodeIndex {
-        let id = TargetId::new(Kind::Image, &server.image_reference);
+        let id = TargetId::new(Kind::Image, server.image.to_string());
         match self.ids.get(&id) {
             Some(node) => *node,
             None => self.add(id, Spec::Image(server.clone())),

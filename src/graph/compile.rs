@@ -147,12 +147,13 @@ impl<'a> Compiler<'a> {
         let Some((isl, osl)) = point.lengths() else {
             return Err(self.wrong(point, NO_AGENTIC_CLIENT));
         };
+        let revision = project.pins.models.get(&point.model);
         let templates = self
             .templates
             .entry(index)
             .or_insert_with(|| Templates::new(named));
         let expanded = match templates {
-            Ok(templates) => templates.expand(point, &served.hardware.gpu),
+            Ok(templates) => templates.expand(point, &served.hardware.gpu, revision.map(String::as_str)),
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
@@ -178,7 +179,8 @@ impl<'a> Compiler<'a> {
         expanded: Expanded,
         served: Served,
     ) -> Result<Server, Diagnostic> {
-        let image = Image::parse(&point.image, |file| {
+        let pins = &self.project.pins;
+        let image = Image::parse(&point.image, pins, |file| {
             self.digest(file).map_err(std::io::Error::other)
         })
         .map_err(|e| self.wrong(point, e))?;
@@ -215,9 +217,9 @@ impl<'a> Compiler<'a> {
         Ok(Server {
             simulated: simulated(point, &served.hardware)
                 .map_err(|e| self.not_simulated(point, &served, &e))?,
-            image_reference: point.image.clone(),
             image,
             model: point.model.clone(),
+            model_revision: pins.models.get(&point.model).cloned(),
             command: expanded.command,
             form,
             env: expanded.env,

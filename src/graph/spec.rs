@@ -2,8 +2,8 @@
 //!
 //! | input | image | server | bench | process | collect |
 //! |---|---|---|---|---|---|
-//! | image reference, and the digest behind it where known | x | x | x | | |
-//! | model | | x | x | | |
+//! | image reference in its normal form, and the digest behind it unless it is simulated | x | x | x | | |
+//! | model, and its revision where one is pinned | | x | x | | |
 //! | resolved server command, environment, files' bytes | | x | x | | |
 //! | hardware: GPU kind and count, facts, shared or exclusive, simulated | | x | x | | |
 //! | workload, client version, isolation, limits, trial | | | x | | |
@@ -13,6 +13,7 @@
 //! Secrets, paths of this machine, times, host names, the port, pool sizes: in none.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,14 +22,19 @@ use crate::bench::verdict::Limits;
 use crate::bench::workload::Workload;
 use crate::cache::digest::{Digest, Key};
 use crate::cache::inputs::Inputs;
+use crate::config::pins::Pins;
 use crate::config::recipe::Reset;
+use crate::config::reference::{ManifestDigest, Reference, ReferenceError};
 use crate::sim::SIM_VERSION;
 
 /// An engine's image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Image {
-    /// A container image's reference.
-    Container(String),
+    /// A container image, and the digest that its reference has or is pinned to.
+    Container {
+        reference: Reference,
+        digest: Option<ManifestDigest>,
+    },
     /// A hash-locked requirements file, made into a virtual environment.
     Pypi { file: PathBuf, digest: Digest },
     /// The simulated server, asked for by name.
@@ -41,10 +47,10 @@ pub const BUILTIN_SIM: &str = "builtin:sim";
 /// A server: everything that decides how it is started.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// As the config writes it.
-    pub image_reference: String,
     pub image: Image,
     pub model: String,
+    /// Where `sweep.lock` pins one.
+    pub model_revision: Option<String>,
     /// The resolved command with [`PORT_MARK`](super::template::PORT_MARK) for the port, or the script to run, a path
     /// relative to the work folder.
     pub command: String,
@@ -139,7 +145,8 @@ impl Server {
     /// The inputs of the image target behind it.
     pub fn image_inputs(&self) -> Inputs {
         let mut inputs = Inputs::new("image");
-        self.push_image(&mut inputs);
+        self.image.push(&mut inputs);
+        self.image.push_digest(&mut inputs);
         inputs
     }
 
@@ -155,6 +162,17 @@ impl Server {
         self.simulated.is_some()
     }
 
+    /// Its image's reference, where that needs a digest to be run and has none.
+    pub fn unpinned(&self) -> Option<&Reference> {
+        match &self.image {
+            Image::Container {
+                reference,
+                digest: None,
+            } if !self.is_simulated() => Some(reference),
+            _ => None,
+        }
+    }
+
     pub fn key(&self) -> Key {
         self.inputs().key()
     }
@@ -165,25 +183,15 @@ impl Server {
         self.handling == other.handling && self.pools == other.pools
     }
 
-    fn push_image(&self, inputs: &mut Inputs) {
-        inputs.text(
-            "image",
-            self.image_reference
-                .strip_prefix("docker://")
-                .unwrap_or(&self.image_reference),
-        );
-        match &self.image {
-            Image::Container(_) => {}
-            Image::Pypi { file, digest } => {
-                inputs.file("image.requirements", file.to_string_lossy(), *digest);
-            }
-            Image::Builtin => inputs.text("image.version", SIM_VERSION.to_string()),
-        }
-    }
-
     fn push(&self, inputs: &mut Inputs) {
-        self.push_image(inputs);
+        self.image.push(inputs);
+        if !self.is_simulated() {
+            self.image.push_digest(inputs);
+        }
         inputs.text("model", &self.model);
+        if let Some(revision) = self.model_revision.as_ref().filter(|_| !self.is_simulated()) {
+            inputs.text("model revision", revision);
+        }
         let (command, of) = match self.form {
             Form::Command => ("server command", "server"),
             Form::Script => ("server script", "server"),
@@ -277,10 +285,11 @@ pub fn isolation(reset: Option<&Reset>) -> String {
 }
 
 impl Image {
-    /// Reads a config's `image`: `pypi:FILE`, `builtin:sim`, or a container's reference with or without `docker://`.
-    /// The digest of a requirements file is asked of `digest`.
+    /// Reads a config's `image`: `pypi:FILE`, `builtin:sim`, or a container image's [`Reference`], whose digest is looked
+    /// up in `pins`. The digest of a requirements file is asked of `digest`.
     pub fn parse(
         reference: &str,
+        pins: &Pins,
         digest: impl FnOnce(&std::path::Path) -> std::io::Result<Digest>,
     ) -> Result<Self, String> {
         if let Some(file) = reference.strip_prefix("pypi:") {
@@ -296,12 +305,42 @@ impl Image {
                 )),
             };
         }
-        Ok(Self::Container(
-            reference
-                .strip_prefix("docker://")
-                .unwrap_or(reference)
-                .to_owned(),
-        ))
+        let reference: Reference = reference.parse().map_err(|e: ReferenceError| e.to_string())?;
+        Ok(Self::Container {
+            digest: pins.digest(&reference).cloned(),
+            reference,
+        })
+    }
+
+    fn push(&self, inputs: &mut Inputs) {
+        inputs.text("image", self.to_string());
+        match self {
+            Self::Container { .. } => {}
+            Self::Pypi { file, digest } => {
+                inputs.file("image.requirements", file.to_string_lossy(), *digest);
+            }
+            Self::Builtin => inputs.text("image.version", SIM_VERSION.to_string()),
+        }
+    }
+
+    fn push_digest(&self, inputs: &mut Inputs) {
+        if let Self::Container {
+            digest: Some(digest), ..
+        } = self
+        {
+            inputs.text("image digest", digest.as_str());
+        }
+    }
+}
+
+/// Its reference, in the normal form.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container { reference, .. } => write!(f, "{reference}"),
+            Self::Pypi { file, .. } => write!(f, "pypi:{}", file.display()),
+            Self::Builtin => f.write_str(BUILTIN_SIM),
+        }
     }
 }
 
@@ -332,7 +371,7 @@ mod tests {
 
     const OF_SERVERS: [ServerChange; 17] = [
         ("image reference", true, |s| {
-            s.image_reference = "acme/engine:2".to_owned();
+            s.image = Image::parse("acme/engine:2", &Pins::default(), Digest::of_file).unwrap();
         }),
         ("requirements' bytes", true, |s| {
             s.image = Image::Pypi {
@@ -389,6 +428,35 @@ mod tests {
         assert_ne!(simulated.key(), before.key());
         simulated.simulated = None;
         assert_ne!(simulated.key(), before.key());
+    }
+
+    #[test]
+    fn what_is_pinned_is_in_the_key_unless_it_is_simulated() {
+        let (simulated, bench) = first();
+        let mut real = simulated.clone();
+        real.simulated = None;
+        let pins: [Change<Server>; 2] = [
+            ("digest", |s| match &mut s.image {
+                Image::Container { digest, .. } => {
+                    *digest = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+                }
+                other => panic!("{other:?}"),
+            }),
+            ("revision", |s| s.model_revision = Some("0123abc".to_owned())),
+        ];
+        for (what, pin) in pins {
+            for (before, is_in_key) in [(&simulated, false), (&real, true)] {
+                let mut pinned = before.clone();
+                pin(&mut pinned);
+                assert_eq!(pinned.key() != before.key(), is_in_key, "{what}");
+                let key = |server| bench.inputs(server).key();
+                assert_eq!(key(&pinned) != key(before), is_in_key, "{what}");
+            }
+        }
+        assert_eq!(simulated.unpinned(), None);
+        assert_eq!(real.unpinned().unwrap().to_string(), "acme/engine:1");
+        pins[0].1(&mut real);
+        assert_eq!(real.unpinned(), None);
     }
 
     #[test]
@@ -515,8 +583,14 @@ mod tests {
 
     #[test]
     fn images_are_read_as_they_are_written() {
-        let read = |text: &str| Image::parse(text, |_| Ok(Digest::of(b"bytes")));
+        let pins = Pins::default();
+        let read = |text: &str| Image::parse(text, &pins, |_| Ok(Digest::of(b"bytes")));
         assert_eq!(read("docker://acme/x:1"), read("acme/x:1"));
+        assert_eq!(
+            read("nvcr.io#acme/x").unwrap().to_string(),
+            "nvcr.io/acme/x:latest"
+        );
+        assert!(read("Acme/x").unwrap_err().contains("capitals"));
         assert_eq!(read("builtin:sim"), Ok(Image::Builtin));
         assert!(
             read("builtin:smi")
@@ -524,7 +598,7 @@ mod tests {
                 .contains("there is `builtin:sim`")
         );
         assert!(matches!(read("pypi:r.txt"), Ok(Image::Pypi { file, .. }) if file.as_os_str() == "r.txt"));
-        let missing = Image::parse("pypi:r.txt", |_| Err(std::io::Error::other("gone")));
+        let missing = Image::parse("pypi:r.txt", &pins, |_| Err(std::io::Error::other("gone")));
         assert_eq!(missing.unwrap_err(), "could not read `r.txt`: gone");
     }
 }

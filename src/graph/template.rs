@@ -98,9 +98,14 @@ impl<'a> Templates<'a> {
         Ok(Self { environment, recipe })
     }
 
-    /// Expands everything for `point` on GPUs of kind `gpu`.
-    pub fn expand(&self, point: &Point, gpu: &str) -> Result<Expanded, TemplateError> {
-        let names = names_of(point, gpu);
+    /// Expands everything for `point` on GPUs of kind `gpu`, its model in the pinned `revision`.
+    pub fn expand(
+        &self,
+        point: &Point,
+        gpu: &str,
+        revision: Option<&str>,
+    ) -> Result<Expanded, TemplateError> {
+        let names = context! { model_revision => revision.unwrap_or_default(), ..names_of(point, gpu) };
         let launch = self.recipe.recipe.launch();
         let bench = &self.recipe.recipe.bench;
         let command = match launch.starts {
@@ -112,6 +117,7 @@ impl<'a> Templates<'a> {
             Starts::Script(script) | Starts::Combined(script) => script.to_owned(),
         };
         let mut contract = contract(point, gpu);
+        contract.insert("MODEL_REVISION", revision.unwrap_or_default().to_owned());
         if let Starts::Combined(_) = launch.starts {
             contract.extend(client_contract(bench));
         }
@@ -402,7 +408,7 @@ mod tests {
             .iter()
             .find(|r| r.name == "engine")
             .unwrap();
-        Templates::new(recipe)?.expand(&point, "h100")
+        Templates::new(recipe)?.expand(&point, "h100", None)
     }
 
     fn command(template: &str) -> Result<String, TemplateError> {

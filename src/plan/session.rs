@@ -162,12 +162,11 @@ fn obstacle(name: &str, pool: &Pool, server: &Server) -> Option<String> {
             "pool `{name}` has the docker executor, which runs containers on this machine, and `nodes: {}`",
             pool.nodes
         )),
-        (Executor::Docker, Image::Container(_)) => None,
-        (Executor::Docker, Image::Pypi { .. } | Image::Builtin) => Some(format!(
-            "pool `{name}` has the docker executor, which runs container images, and `{}` is none",
-            server.image_reference
+        (Executor::Docker, Image::Container { .. }) => None,
+        (Executor::Docker, image @ (Image::Pypi { .. } | Image::Builtin)) => Some(format!(
+            "pool `{name}` has the docker executor, which runs container images, and `{image}` is none"
         )),
-        (Executor::Process, Image::Container(reference)) => Some(format!(
+        (Executor::Process, Image::Container { reference, .. }) => Some(format!(
             "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
         )),
         (Executor::Process, Image::Pypi { .. } | Image::Builtin) => None,
