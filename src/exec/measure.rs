@@ -1,10 +1,8 @@
 //! One bench on a live server: the load client on a thread of its own, then the gate.
 
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::attempt_result;
 use super::event::Event;
@@ -42,9 +40,6 @@ pub(super) enum MeasureError {
 
 /// How many of the server's last lines go into a message.
 pub(super) const LAST_WORDS: usize = 12;
-
-/// How long the word of a server's death may take after its connections broke.
-const DEATH_IS_TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether connections ended as they do when a server dies.
 fn broke_off(outcome: &Result<Trace, BenchError>) -> bool {
@@ -91,7 +86,7 @@ pub(super) async fn measure(
     };
     // The client hears of a death by its broken connections, often before the guard has told of it.
     if died.is_none() && result.as_ref().is_ok_and(broke_off) {
-        died = timeout(DEATH_IS_TOLD_WITHIN, exited).await.ok();
+        died = server.death().await;
     }
     if let Some(end) = died.or_else(|| server.end()) {
         return Err(MeasureError::ServerDied {

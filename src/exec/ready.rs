@@ -11,7 +11,7 @@ use super::http::{self, HttpError};
 use super::log_tail;
 use super::port;
 use super::procfs;
-use super::started::{End, Started};
+use super::started::{End, Listeners, Started};
 
 /// How long is waited between two looks, at first; grown by half each time up to [`POLL_MAX`].
 const POLL_MIN: Duration = Duration::from_millis(20);
@@ -140,9 +140,11 @@ enum Responder {
 /// port, and the next request may reach the other one.
 fn responder(server: &Started, port: u16) -> Responder {
     let table = procfs::all();
-    let Some(ours) = server.processes(&table) else {
-        // The engine bound the port for our container, which runs; nobody else could.
-        return Responder::Ours;
+    let ours = match server.listeners(&table) {
+        Listeners::Processes(pids) => pids,
+        // It bound the port for our container, which runs; nobody else could.
+        Listeners::Engine => return Responder::Ours,
+        Listeners::Unknown => return Responder::Nobody,
     };
     let mut sockets = port::listeners(port);
     sockets.retain(port::Listener::answers_loopback);

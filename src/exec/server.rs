@@ -165,6 +165,11 @@ impl Server {
         self.started.ended()
     }
 
+    /// How it ended, where broken connections say that it has: the word of its end may come later than they do.
+    pub async fn death(&self) -> Option<End> {
+        self.started.death().await
+    }
+
     /// Sends the recipe's reset; only a 2xx answer counts.
     pub async fn reset(&self, method: Method, path: &str) -> Result<(), ResetError> {
         let request = format!("{method} {path}");

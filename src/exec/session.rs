@@ -16,7 +16,7 @@ use super::process::Owned;
 use super::ready::ReadyError;
 use super::run::{Began, Run};
 use super::script;
-use super::server::{Server, StopError};
+use super::server::{ResetError, Server, StopError};
 use super::signals::Interrupt;
 use super::started::{End, EndError};
 use super::trouble::Trouble;
@@ -395,7 +395,10 @@ impl Session<'_> {
             Err(error) => {
                 self.ledger.done.server_lives = true;
                 let reason = match error {
-                    StopError::Left(EndError::Container(error)) => Trouble::machinery(error),
+                    StopError::Left(EndError::Container(error)) => {
+                        self.ledger.done.machinery = Some(error.to_string());
+                        Trouble::machinery(error)
+                    }
                     error => Trouble::own(error),
                 };
                 self.server_failed(reason, false);
@@ -421,17 +424,20 @@ impl Session<'_> {
     }
 }
 
+fn died_between(server: &Server, end: End) -> Trouble {
+    match end {
+        End::Machinery(reason) => Trouble::Machinery(reason),
+        end => Trouble::Own(format!(
+            "it died between two points ({end}); its last words:\n{}",
+            server.last_words(LAST_WORDS)
+        )),
+    }
+}
+
 /// Makes the server forget what earlier points left in it.
 async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), Trouble> {
-    match server.end() {
-        None => {}
-        Some(End::Machinery(reason)) => return Err(Trouble::Machinery(reason)),
-        Some(end) => {
-            let words = server.last_words(LAST_WORDS);
-            return Err(Trouble::Own(format!(
-                "it died between two points ({end}); its last words:\n{words}"
-            )));
-        }
+    if let Some(end) = server.end() {
+        return Err(died_between(server, end));
     }
     let call = match reset {
         // Whatever the engine's way is, the simulator in its place has a cache of its own to empty.
@@ -446,8 +452,13 @@ async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Resul
     } else {
         Method::GET
     };
-    server
-        .reset(method, path)
-        .await
-        .map_err(|e| Trouble::Own(format!("it could not be reset: {e}")))
+    let Err(error) = server.reset(method, path).await else {
+        return Ok(());
+    };
+    if let ResetError::NoAnswer { .. } = error
+        && let Some(end) = server.death().await
+    {
+        return Err(died_between(server, end));
+    }
+    Err(Trouble::Own(format!("it could not be reset: {error}")))
 }

@@ -4,11 +4,18 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::docker::{Contained, Note, RemoveError};
 use super::guard::{ExitFacts, Order};
 use super::leftover::LeftoverError;
 use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
 use super::procfs::{self, Process};
+
+/// How long the word of an end may take after connections broke.
+const DEATH_IS_TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// How long an engine may take to be started again and asked, its keeper's patience included.
+const ENGINE_IS_ASKED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What to start under guard.
 #[derive(Clone, Debug)]
@@ -50,6 +57,16 @@ pub enum EndError {
     Container(#[from] RemoveError),
 }
 
+/// Who may listen for what was started.
+pub(super) enum Listeners {
+    /// These processes.
+    Processes(Vec<u32>),
+    /// The container engine, which passes connections on.
+    Engine,
+    /// The container's keeper has not told yet that it runs.
+    Unknown,
+}
+
 /// Something that was started. Dropping it ends it, without waiting for that.
 #[derive(Debug)]
 pub struct Started {
@@ -87,20 +104,32 @@ impl Started {
         async move { end(container.as_ref(), exited.await) }
     }
 
-    /// Its processes among those of the table; `None` where a container engine listens for it.
-    pub(super) fn processes(&self, table: &[Process]) -> Option<Vec<u32>> {
+    /// How it ended, where broken connections say that it has: the word of its end may come later than they do.
+    pub async fn death(&self) -> Option<End> {
+        if let Ok(end) = timeout(DEATH_IS_TOLD_WITHIN, self.ended()).await {
+            return Some(end);
+        }
+        let is_unsure = |container: &Contained| container.told() == Some(Note::Unsure);
+        if !self.container.as_ref().is_some_and(is_unsure) {
+            return None;
+        }
+        timeout(ENGINE_IS_ASKED_WITHIN, self.ended()).await.ok()
+    }
+
+    /// Who may listen for it, of the processes of the table.
+    pub(super) fn listeners(&self, table: &[Process]) -> Listeners {
         let Some(container) = &self.container else {
-            return Some(descendants(self.owned().guard.pid, table));
+            return Listeners::Processes(descendants(self.owned().guard.pid, table));
         };
         match container.told() {
-            Some(Note::Running { .. }) if container.is_published() => None,
+            Some(Note::Running { .. }) if container.is_published() => Listeners::Engine,
             // Whoever leaves its parent in a container becomes a child of the container's first process.
             Some(Note::Running { pid, .. }) => {
                 let mut ours = descendants(pid, table);
                 ours.push(pid);
-                Some(ours)
+                Listeners::Processes(ours)
             }
-            _ => Some(Vec::new()),
+            _ => Listeners::Unknown,
         }
     }
 

@@ -45,29 +45,32 @@ fn an_engine_that_is_started_again_costs_a_session_another_start() {
         assert_measured_once(&lab, &ran);
         let failures = ran.story.server_failures();
         assert_eq!(failures.len(), 1, "{ran}");
-        assert!(failures[0].0.contains("the container engine went away"), "{ran}");
+        assert!(failures[0].0.contains("ended from outside"), "{ran}");
     }
 }
 
 #[test]
 fn an_engine_that_stays_away_is_the_machinerys_failure() {
-    let Some(mut lab) = Lab::new(&slow()) else { return };
+    // The later points take longer together than the engine may be away.
+    let plan = Plan {
+        prompts: "8 if conc == 1 else 100 * conc",
+        ..slow()
+    };
+    let Some(mut lab) = Lab::new(&plan) else { return };
     let build = started(&lab);
     lab.dockerd.end(Signal::KILL);
     let ran = build.wait();
     assert_eq!(ran.code, 3, "{ran}");
     assert!(ran.story.failures().is_empty(), "no point has failed: {ran}");
-    assert!(!ran.story.benches_passed().is_empty(), "{ran}");
+    assert!((1..4).contains(&lab.passes().len()), "{ran}");
 
     // Nothing is known of what may be left, so nothing is started.
     let blind = lab.sweep(&["build"]);
-    if lab.passes().len() < 4 {
-        assert_eq!(blind.code, 3, "{blind}");
-        assert!(
-            blind.stderr.contains("there is no container engine at"),
-            "{blind}"
-        );
-    }
+    assert_eq!(blind.code, 3, "{blind}");
+    assert!(
+        blind.stderr.contains("there is no container engine at"),
+        "{blind}"
+    );
     lab.dockerd.start_again();
     let rest = lab.sweep(&["build"]);
     assert_measured_once(&lab, &rest);

@@ -26,6 +26,8 @@ pub(crate) struct Plan<'a> {
     /// The launcher's container.
     pub(crate) container: &'a str,
     pub(crate) concurrencies: &'a str,
+    /// Requests of a point.
+    pub(crate) prompts: &'a str,
     /// Frameworks, each with a config and a recipe: the lines for its server.
     pub(crate) servers: &'a [(&'a str, &'a str)],
     /// What the servers run whose lines are [`SCRIPT`].
@@ -38,6 +40,7 @@ impl Default for Plan<'_> {
             pool: "gpu: cpu",
             container: "{}",
             concurrencies: "[1, 2]",
+            prompts: "8 * conc",
             servers: &[("one", SIMULATOR)],
             script: "",
         }
@@ -134,6 +137,7 @@ profiles: {{ default: {{ pools: {{ lab: {{ serves: [h100], {pool} }} }} }} }}
     let mut configs = String::new();
     for (framework, server) in plan.servers {
         // The client's own lateness is not judged: the machine that runs the tests is busy with other tests.
+        let prompts = plan.prompts;
         let recipe = format!(
             "\
 match: {{ framework: {framework} }}
@@ -141,7 +145,7 @@ server:
   {server}
   ready: {{ http: /health, within: 1m }}
   reset: {{ http: POST /reset_prefix_cache }}
-bench: {{ prompts: 8 * conc, warmup: conc, limits: {{ client-lag: 1m, client-cpu: 1 }} }}
+bench: {{ prompts: {prompts}, warmup: conc, limits: {{ client-lag: 1m, client-cpu: 1 }} }}
 "
         );
         project.write(&format!("benchmarks/{framework}/recipe.yaml"), &recipe);

@@ -1,16 +1,17 @@
 //! The keeper of one container, `sweep container`: creates it, copies its log to standard output, waits for its end,
 //! stops and removes it. It runs under a guard, and is told to end by TERM.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::ContainerState;
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, LogsOptions, StartContainerOptions,
+    CreateContainerOptions, EventsOptions, InspectContainerOptions, LogsOptions, StartContainerOptions,
     StopContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
@@ -27,8 +28,8 @@ use super::order::ContainerOrder;
 const LOG_DRAIN: Duration = Duration::from_secs(10);
 /// How often an engine that is gone is looked for.
 const POLL: Duration = Duration::from_millis(100);
-/// How long an engine that stops its containers may still answer afterwards.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the engine may take to look into its book of events.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Keeps the container that the environment orders, to its end.
 pub fn run() -> ExitCode {
@@ -78,24 +79,32 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
         id: id.clone(),
         pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
     };
-    running.write(&order.note).map_err(io::Error::other)?;
+    tell(&running, order);
     let log = tokio::spawn(copy_log(client.clone(), id.clone()));
 
     let mut kept = Kept {
         client: &client,
         id: &id,
+        order,
+        running,
         disturbed: false,
     };
     let (ended, asked) = tokio::select! {
         ended = kept.ended() => (ended, false),
-        () = stop.asked() => (kept.stop(order.grace_ms).await, true),
+        () = stop.asked() => (kept.stop().await, true),
     };
+    tell(&Note::Unsure, order);
     if let Err(error) = ended {
         return Ok(lost(told(&error), false));
     }
     // Nothing is removed before its log is safe.
     let _ = timeout(LOG_DRAIN, log).await;
     Ok(kept.conclude(asked).await)
+}
+
+/// A word in between. One that is lost, as on a full disk, only makes others wait longer.
+fn tell(note: &Note, order: &ContainerOrder) {
+    let _ = note.write(&order.note);
 }
 
 /// TERM and its like.
@@ -176,6 +185,8 @@ async fn state_of(client: &Docker, id: &str) -> Result<Option<ContainerState>, E
 struct Kept<'a> {
     client: &'a Docker,
     id: &'a str,
+    order: &'a ContainerOrder,
+    running: Note,
     /// The engine was gone for a while.
     disturbed: bool,
 }
@@ -195,18 +206,19 @@ impl Kept<'_> {
             }
             // The connection broke, which says nothing about the container.
             self.disturbed = true;
+            tell(&Note::Unsure, self.order);
             match state_of(self.client, self.id).await? {
                 Some(ContainerState {
                     running: Some(true), ..
-                }) => {}
+                }) => tell(&self.running, self.order),
                 _ => return Ok(()),
             }
         }
     }
 
     /// TERM, or what the image has in its place, then KILL after the grace.
-    async fn stop(&mut self, grace_ms: u64) -> Result<(), Error> {
-        let seconds = i32::try_from(grace_ms.div_ceil(1000)).unwrap_or(i32::MAX);
+    async fn stop(&mut self) -> Result<(), Error> {
+        let seconds = i32::try_from(self.order.grace_ms.div_ceil(1000)).unwrap_or(i32::MAX);
         let options = StopContainerOptions {
             signal: None,
             t: Some(seconds),
@@ -220,6 +232,7 @@ impl Kept<'_> {
     /// Removes the container and tells how it ended.
     async fn conclude(&self, asked: bool) -> Note {
         let state = state_of(self.client, self.id).await;
+        let was_ended = !asked && self.was_ended_through_the_engine().await;
         let removed = remove_from(self.client, self.id).await;
         let state = match (state, removed) {
             (Ok(Some(state)), Ok(())) => state,
@@ -231,31 +244,35 @@ impl Kept<'_> {
         };
         let code = state.exit_code.unwrap_or_default();
         let out_of_memory = state.oom_killed.unwrap_or_default();
-        if !asked && (self.disturbed || (looks_stopped(code) && !out_of_memory && self.engine_leaves().await))
-        {
-            let reason =
-                format!("the container engine went away, and the container with it (exit code {code})");
+        if !asked && (self.disturbed || was_ended) {
+            let reason = format!(
+                "the container was ended from outside, as when its engine is stopped (exit code {code})"
+            );
             return lost(reason, true);
         }
         Note::Ended { code, out_of_memory }
     }
 
-    /// An engine that is shut down stops its containers first.
-    async fn engine_leaves(&self) -> bool {
-        let deadline = Instant::now() + FAREWELL;
-        while Instant::now() < deadline {
-            if self.client.ping().await.is_err_and(|error| !is_answer(&error)) {
-                return true;
-            }
-            sleep(POLL).await;
+    /// Whether somebody had the engine end the container, or the engine did so as it was stopped itself. What ends by
+    /// itself, or by the kernel, is not in its book of signals sent.
+    async fn was_ended_through_the_engine(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let options = EventsOptions {
+            since: Some("0".to_owned()),
+            until: Some(format!("{}.{:09}", now.as_secs(), now.subsec_nanos())),
+            filters: Some(HashMap::from([
+                ("container".to_owned(), vec![self.id.to_owned()]),
+                ("event".to_owned(), vec!["kill".to_owned()]),
+            ])),
+        };
+        let mut signals = std::pin::pin!(self.client.events(Some(options)));
+        match timeout(ANSWER, signals.next()).await {
+            Ok(Some(Ok(_))) => true,
+            // An engine that is gone again has been stopped.
+            Ok(Some(Err(error))) => !is_answer(&error),
+            Ok(None) | Err(_) => false,
         }
-        false
     }
-}
-
-/// Whether a program ends so that is asked to, or is killed.
-fn looks_stopped(code: i64) -> bool {
-    matches!(code, 0 | 130 | 137 | 143)
 }
 
 fn lost(reason: String, removed: bool) -> Note {

@@ -17,6 +17,8 @@ pub enum Note {
         /// Its first process, as the host counts.
         pid: u32,
     },
+    /// Whether it still runs is being found out, or how it ended.
+    Unsure,
     /// It ended, and was removed.
     Ended {
         code: i64,
@@ -48,7 +50,7 @@ impl Note {
     /// Whether the engine has nothing of the container any more.
     pub(super) fn is_removed(&self) -> bool {
         match self {
-            Self::Running { .. } => false,
+            Self::Running { .. } | Self::Unsure => false,
             Self::Ended { .. } | Self::Refused { .. } => true,
             Self::Lost { removed, .. } => *removed,
         }
@@ -64,7 +66,7 @@ pub(super) fn end_of(told: Option<Note>, keeper: ExitFacts) -> End {
         Some(Note::Ended { code, .. }) => End::Exit(exit_facts(code)),
         Some(Note::Refused { reason }) => End::Refused(reason),
         Some(Note::Lost { reason, .. }) => End::Machinery(reason),
-        Some(Note::Running { .. }) | None => {
+        Some(Note::Running { .. } | Note::Unsure) | None => {
             End::Machinery(format!("the keeper of its container ended first ({keeper})"))
         }
     }
