@@ -322,32 +322,6 @@ fn the_jobs_step_summary_is_appended() {
 }
 
 #[test]
-fn two_builds_take_turns() {
-    let project = Project::new();
-    project.replace("Sweepfile", "time-scale: 100", "time-scale: 10");
-    let mut first = project.start(&["build", "alpha-*"]);
-    first.wait_for("a bench", |story| !story.benches_started().is_empty());
-    let holder = format!("process {}", first.pid());
-
-    let refused = project.sweep(&["build", "alpha-*", "--no-wait"]);
-    assert_eq!(refused.code, 3, "{refused}");
-    assert!(refused.stderr.contains(&holder), "{refused}");
-
-    let second = project.start(&["build", "alpha-*"]);
-    let second = second.wait();
-    let first = first.wait();
-    assert_eq!(first.code, 0, "{first}");
-    assert_eq!(first.story.benches_passed().len(), 3, "{first}");
-    assert_nothing_ran(&second);
-    assert!(
-        second
-            .stderr
-            .contains(&format!("waiting for the cache: {holder}")),
-        "{second}"
-    );
-}
-
-#[test]
 fn a_step_sees_what_is_declared_and_secrets_are_nowhere_else() {
     const SECRET: &str = "hf_this-must-not-be-written-anywhere";
     let project = Project::of_recipes(&[(

@@ -11,8 +11,10 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use tokio::sync::mpsc;
 
+use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
 use super::changed::{ChangedArgs, Narrowed};
+use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
@@ -50,6 +52,7 @@ use crate::results::terminal;
   sweep build 'dsr1-*' -n              only say what would run, and why
   sweep build --changed origin/main..HEAD   what new changelog entries ask for
   sweep build --max-age 7d nightly     measure again what is older than a week
+  sweep build --shard h200-2of8-1c9f02ab   one job's part of a sweep that `sweep ci plan` dealt out
   sweep build nightly --format json    events as JSON lines
 
 The first Ctrl-C ends gracefully: finished points are kept, servers are stopped. The second kills.")]
@@ -58,6 +61,11 @@ pub(super) struct BuildArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Measure a shard of `sweep ci plan`, in the place of what patterns select.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["patterns", "ChangedArgs", "rerun", "max_age"])]
+    pub shard: Option<String>,
+    #[command(flatten)]
+    pub plan_file: PlanFileArg,
     /// Only show the plan; the same as `sweep plan`.
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -85,21 +93,52 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
-    let workspace = Workspace::open(arguments)?;
+    let mut workspace = Workspace::open(arguments)?;
+    let how = How {
+        dry_run: args.dry_run,
+        no_wait: args.no_wait,
+        format: args.format,
+    };
+    let Some(id) = &args.shard else {
+        let asked = Asked::Patterns {
+            words: &args.patterns,
+            changed: &args.changed,
+            policy: args.policy(),
+        };
+        return run_asked(arguments, &workspace, &asked, how);
+    };
+    let handed = Handed::read(&workspace.cache, &args.plan_file)?;
+    let arguments = handed.enter(&mut workspace, arguments)?;
+    let shard = handed.shard(id)?;
+    let asked = Asked::Shard {
+        handed: &handed,
+        shard,
+    };
+    run_asked(&arguments, &workspace, &asked, how)
+}
+
+/// How a build goes about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub dry_run: bool,
+    pub no_wait: bool,
+    pub format: Format,
+}
+
+/// Builds what was asked for.
+pub(super) fn run_asked(
+    arguments: &WorkspaceArgs,
+    workspace: &Workspace,
+    asked: &Asked<'_>,
+    how: How,
+) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    let Narrowed { selection, evals } = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        args.policy(),
-    )?;
-    if args.dry_run {
-        let format = if args.format == Format::Json {
+    let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.dry_run {
+        let format = if how.format == Format::Json {
             ls::Format::Json
         } else {
             ls::Format::Text
@@ -121,23 +160,23 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            return Ok(conclude_fresh(&workspace, &outcome, args.format));
+            return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(&workspace, &graph, &plan)?;
+    refuse_unrunnable(workspace, &graph, &plan)?;
     drop(store);
-    let cache = &workspace.cache;
     Attempt {
         arguments,
-        args,
-        cache,
+        asked,
+        how,
+        cache: &workspace.cache,
     }
     .run()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -171,7 +210,8 @@ fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Resul
 /// A build that has something to run.
 struct Attempt<'a> {
     arguments: &'a WorkspaceArgs,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    how: How,
     cache: &'a Path,
 }
 
@@ -210,18 +250,19 @@ impl Attempt<'_> {
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;
-            return Ok(conclude_fresh(&workspace, &outcome, self.args.format));
+            return Ok(conclude_fresh(&workspace, &outcome, self.how.format));
         }
         Live {
             workspace: &workspace,
-            args: self.args,
+            asked: self.asked,
+            format: self.how.format,
         }
         .run_sessions(store, id, &work, healed)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
         let mut say = |holder: &Holder| eprintln!("waiting for the cache: {holder}");
-        let wait = if self.args.no_wait {
+        let wait = if self.how.no_wait {
             Wait::No
         } else {
             Wait::Block(&mut say)
@@ -231,11 +272,8 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let changed = &self.args.changed;
-        let selection = changed.select(workspace, &graph, &self.args.patterns)?.selection;
-        let (_, profile) = workspace.profile();
-        let policy = self.args.policy();
-        let plan = Plan::new(&workspace.project, profile, &mut graph, &selection, store, policy)?;
+        let selection = self.asked.select(workspace, &graph)?.selection;
+        let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
 }
@@ -264,7 +302,8 @@ fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
 /// A build at work, with the lock held.
 struct Live<'a> {
     workspace: &'a Workspace,
-    args: &'a BuildArgs,
+    asked: &'a Asked<'a>,
+    format: Format,
 }
 
 impl Live<'_> {
@@ -336,7 +375,7 @@ impl Live<'_> {
         }
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
-        Ok(conclude(self.workspace, &outcome, self.args.format, interrupted))
+        Ok(conclude(self.workspace, &outcome, self.format, interrupted))
     }
 
     /// How containers run on the profile's pools that have some.
@@ -363,12 +402,7 @@ impl Live<'_> {
     fn reporter(&self) -> Box<dyn Reporter + Send> {
         let ci = std::env::var_os("CI").is_some_and(|v| !v.is_empty());
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        choose(
-            Some(self.args.format),
-            std::io::stderr().is_terminal(),
-            ci,
-            no_color,
-        )
+        choose(Some(self.format), std::io::stderr().is_terminal(), ci, no_color)
     }
 
     fn introduce(&self, run: &Run, work: &Build<'_>, healed: Vec<String>) {
@@ -377,7 +411,7 @@ impl Live<'_> {
             sweep_version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: work.graph.profile.clone(),
             sweep: work.selection.name.clone(),
-            words: self.args.patterns.clone(),
+            words: self.asked.words(),
             host: run.host.clone(),
             pid: std::process::id(),
         });
@@ -390,7 +424,7 @@ impl Live<'_> {
             .iter()
             .map(|session| session.points.len())
             .sum();
-        let foretold = foretell(work.graph, work.plan, work.profile);
+        let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
             fresh: work.selection.points.len().saturating_sub(stale),
@@ -447,7 +481,10 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
         append_step_summary(&view.summary_text);
     }
     if format == Format::Human {
-        out(&terminal(&outcome.collection, look()));
+        // Measurements alone have no table.
+        if outcome.view.is_some() || interrupted.is_some() {
+            out(&terminal(&outcome.collection, look()));
+        }
         for absent in &outcome.absent {
             eprintln!("{}: {}", absent.target, absent.reason);
         }
@@ -499,7 +536,7 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
 }
 
 /// GitHub shows this file on the job's page.
-fn append_step_summary(text: &str) {
+pub(super) fn append_step_summary(text: &str) {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return;
     };

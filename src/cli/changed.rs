@@ -34,13 +34,30 @@ pub(super) struct Narrowed {
 }
 
 impl ChangedArgs {
-    /// What the words select, narrowed.
+    /// What the words select, narrowed. That no changelog entry was added is a failure.
     pub(super) fn select(
         &self,
         workspace: &Workspace,
         graph: &Graph,
         words: &[String],
     ) -> Result<Narrowed, Failure> {
+        let narrowed = self.select_added(workspace, graph, words)?;
+        narrowed.ok_or_else(|| {
+            let ranges = self.changed.join(", ");
+            Failure::Unmatched(
+                Diagnostic::error(format!("no changelog entry was added in {ranges}"))
+                    .help("entries count once they are committed"),
+            )
+        })
+    }
+
+    /// What the words select, narrowed; none where no changelog entry was added.
+    pub(super) fn select_added(
+        &self,
+        workspace: &Workspace,
+        graph: &Graph,
+        words: &[String],
+    ) -> Result<Option<Narrowed>, Failure> {
         let mut selection = workspace.select(graph, words)?;
         let mut evals: BTreeSet<usize> = selection
             .targets
@@ -58,11 +75,7 @@ impl ChangedArgs {
             let keep = asked.measure.intersection(&measured).copied().collect();
             evals.extend(asked.evals.intersection(&measured));
             if asked.measure.is_empty() && asked.evals.is_empty() {
-                let ranges = self.changed.join(", ");
-                return Err(Failure::Unmatched(
-                    Diagnostic::error(format!("no changelog entry was added in {ranges}"))
-                        .help("entries count once they are committed"),
-                ));
+                return Ok(None);
             }
             selection.restrict(graph, &keep);
         }
@@ -81,7 +94,7 @@ impl ChangedArgs {
             selection.rename(&named.collect::<Vec<_>>(), graph);
         }
         let evals = evals.into_iter().collect();
-        Ok(Narrowed { selection, evals })
+        Ok(Some(Narrowed { selection, evals }))
     }
 
     fn narrows(&self) -> bool {

@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand, wiring and printing only.
 
+mod asked;
 pub mod bench;
 mod build;
 mod cache;
 mod changed;
 mod check;
+mod ci;
 mod clean;
 mod completions;
 pub mod failure;
@@ -76,6 +78,7 @@ enum Command {
     Log(log::LogArgs),
     Cache(cache::CacheArgs),
     Clean(clean::CleanArgs),
+    Ci(ci::CiArgs),
     Check(check::CheckArgs),
     Migrate(migrate::MigrateArgs),
     Schema(schema::SchemaArgs),
@@ -125,6 +128,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Cache(args) => cache::run(workspace, args),
         Command::Clean(args) => clean::run(workspace, args),
+        Command::Ci(args) => ci::run(workspace, args),
         Command::Check(args) => check::run(workspace, args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema(args) => schema::run(args),

@@ -421,7 +421,7 @@ fn estimate(graph: &Graph, plan: &Plan, profile: &Profile) -> EstimateReport {
         wall_ms: None,
         critical_path: Vec::new(),
     };
-    if let Some(schedule) = foretell(graph, plan, profile).filter(|_| !plan.sessions.is_empty()) {
+    if let Some(schedule) = foretell(graph, &plan.sessions, profile).filter(|_| !plan.sessions.is_empty()) {
         report.wall_ms = Some(schedule.makespan.as_millis() as u64);
         report.critical_path = schedule
             .critical

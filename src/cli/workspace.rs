@@ -67,6 +67,12 @@ impl Workspace {
         })
     }
 
+    /// Goes over to another profile.
+    pub(super) fn on_profile(&mut self, name: &str) -> Result<(), Failure> {
+        self.profile = self.project.profile(Some(name))?.0.to_owned();
+        Ok(())
+    }
+
     pub(super) fn profile(&self) -> (&str, &Profile) {
         let (name, profile) = self
             .project

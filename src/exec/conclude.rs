@@ -59,6 +59,9 @@ pub(super) fn conclude(
         Some(&run.id),
     )?;
     outcome.absent = absent(build, sweep, &states, endings);
+    let failed_before =
+        |absent: &&Absent| absent.absence == Absence::Failed && !endings.contains_key(&absent.target);
+    outcome.failed += outcome.absent.iter().filter(failed_before).count();
     outcome.absent.extend(failed.into_iter().flatten());
     outcome.absent.extend(lost.into_iter().map(lost_row));
     outcome.collection = Collection::new(rows.iter().map(|row| row.collected.clone()).collect());
@@ -126,7 +129,10 @@ fn judge(
     let judge = Judge {
         graph: build.graph,
         store: &store,
-        policy: Policy::default(),
+        policy: Policy {
+            rerun: false,
+            ..build.plan.policy
+        },
     };
     let mut states = judge.states(build.selection)?;
     for chain in chains(build) {
@@ -231,6 +237,8 @@ fn absent(
         let (absence, reason) = match endings.get(&target) {
             Some(Ending::Failed(reason)) => (Absence::Failed, reason.clone()),
             Some(Ending::Skipped(reason)) => (Absence::Skipped, reason.clone()),
+            // Where nothing was to be measured, the last try is what is known.
+            None if let Reason::LastFailed { why } = why_stale => (Absence::Failed, why.clone()),
             Some(Ending::Passed | Ending::Kept) | None => (Absence::Missing, why_stale.to_string()),
         };
         absent.push(Absent {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::event::PlannedSession;
 use crate::config::sweepfile::{Profile, Share};
 use crate::graph::Graph;
-use crate::plan::{Plan, Session};
+use crate::plan::Session;
 use crate::schedule::{self, Demand, PoolSpec, Schedule};
 
-/// How the plan's sessions would follow one another on idle pools, by earlier records; `None` where one is missing or
-/// a session cannot run.
-pub fn foretell(graph: &Graph, plan: &Plan, profile: &Profile) -> Option<Schedule> {
+/// How sessions would follow one another on idle pools, by earlier records; `None` where one is missing or a session
+/// cannot run.
+pub fn foretell(graph: &Graph, sessions: &[Session], profile: &Profile) -> Option<Schedule> {
     let session = |session: &Session| {
         let runnable = session.blocked.is_none();
         Some(wanted(
@@ -19,7 +19,7 @@ pub fn foretell(graph: &Graph, plan: &Plan, profile: &Profile) -> Option<Schedul
             session.estimate.known().filter(|_| runnable)?,
         ))
     };
-    let sessions: Vec<_> = plan.sessions.iter().map(session).collect::<Option<_>>()?;
+    let sessions: Vec<_> = sessions.iter().map(session).collect::<Option<_>>()?;
     schedule::simulate(&sessions, &pool_specs(profile)).ok()
 }
 

@@ -105,7 +105,7 @@ pub async fn wait_ready(server: &Started, readiness: Readiness<'_>) -> Result<()
                 },
                 Responder::Nobody => {
                     last_answer =
-                        "it answered, but /proc/net/tcp shows no listener, so it may be anyone".to_owned();
+                        "it answered, but nothing shows who listens there, so it may be anyone".to_owned();
                 }
                 Responder::Foreign { pid, name } => {
                     return Err(ReadyError::Foreign {

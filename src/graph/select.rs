@@ -30,6 +30,18 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// These targets with everything that they need.
+    pub fn of_targets(graph: &Graph, name: String, words: Vec<String>, targets: BTreeSet<NodeIndex>) -> Self {
+        let mut selection = Self {
+            name,
+            words,
+            targets,
+            ..Self::default()
+        };
+        close(graph, &mut selection);
+        selection
+    }
+
     /// Keeps of the selected measurements and rows those of the points in `keep`, with what they need.
     pub fn restrict(&mut self, graph: &Graph, keep: &BTreeSet<usize>) {
         self.broken.retain(|point| keep.contains(point));

@@ -22,6 +22,8 @@ use crate::matrix::{Point, Topology};
 pub struct Plan {
     pub states: BTreeMap<NodeIndex, State>,
     pub sessions: Vec<Session>,
+    /// What was asked for beyond the keys.
+    pub policy: Policy,
     /// The sweep's collection and summary, and the process targets whose rows they hold; none without rows.
     pub sweep: Option<Sweep>,
 }
@@ -92,6 +94,7 @@ impl Plan {
         Ok(Self {
             states,
             sessions,
+            policy,
             sweep,
         })
     }

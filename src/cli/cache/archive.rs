@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::super::ci::{Handed, PlanFileArg};
 use super::super::failure::Failure;
 use super::super::ls::Format;
 use super::super::print::{json, out};
 use super::folder::{CacheFolder, Chosen};
-use crate::cache::RunId;
-use crate::cache::archive::{self, ArchiveError, Choice};
+use crate::cache::archive::{self, ArchiveError, Choice, Exported};
 use crate::cache::merge::{MergeError, Merged, merge_folder};
+use crate::cache::{RunId, Store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::{ShortSize, parse_size};
 use crate::graph::SelectError;
@@ -25,6 +26,7 @@ use crate::graph::SelectError;
   sweep cache export all.tar.zst                                    everything on record
   sweep cache export dsr1.tar.zst 'dsr1-*' '!**/c64'                some of it
   sweep cache export new.tar.zst --since 20261122T040412Z-0a1b2c    what was recorded after this run
+  sweep cache export ci.tar.zst --shard h200-2of8-1c9f02ab          what one CI job was given to measure
 
 Patterns choose by what is on record, so results of configs that are gone can be chosen as well.")]
 pub(super) struct ExportArgs {
@@ -33,6 +35,11 @@ pub(super) struct ExportArgs {
     file: PathBuf,
     /// Patterns of targets; everything without any.
     patterns: Vec<String>,
+    /// The targets of a shard of `sweep ci plan`, in the place of those that patterns choose.
+    #[arg(long, value_name = "ID", conflicts_with = "patterns")]
+    shard: Option<String>,
+    #[command(flatten)]
+    plan_file: PlanFileArg,
     /// Only what was recorded by runs that had seen this run's results.
     #[arg(long, value_name = "RUN")]
     since: Option<RunId>,
@@ -66,9 +73,19 @@ pub(super) struct ImportArgs {
 
 pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode, Failure> {
     let chosen = Chosen::parse(&args.patterns).map_err(SelectError::Pattern)?;
+    let of_shard = match &args.shard {
+        Some(id) => {
+            let handed = Handed::read(&cache.dir, &args.plan_file)?;
+            Some(handed.shard(id)?.targets())
+        }
+        None => None,
+    };
     let store = cache.read()?;
     let choice = Choice {
-        target: &|target| chosen.matches(target),
+        target: &|target| match &of_shard {
+            Some(targets) => targets.contains(target),
+            None => chosen.matches(target),
+        },
         since: args.since.clone(),
     };
     let nothing = !args.patterns.is_empty()
@@ -85,39 +102,57 @@ pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode,
     }
     match args.format {
         Format::Json => json(&exported),
-        Format::Text => out(&format!(
-            "{} records, {} blobs, {} in {}\n",
-            exported.records,
-            exported.blobs,
-            ShortSize(exported.bytes),
-            args.file.display()
-        )),
+        Format::Text => out(&exported_line(&exported, &args.file)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an archive holds.
+pub(in super::super) fn exported_line(exported: &Exported, file: &Path) -> String {
+    format!(
+        "{} records, {} blobs, {} in {}\n",
+        exported.records,
+        exported.blobs,
+        ShortSize(exported.bytes),
+        file.display()
+    )
 }
 
 pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode, Failure> {
     let mut store = cache.change(args.no_wait)?;
     let most = args.max_size.unwrap_or(cache.max_bytes);
-    let mut all = Vec::new();
-    for source in &args.sources {
-        let merged = if source.is_dir() {
-            merge_folder(&mut store, source)?
-        } else {
-            archive::import(&mut store, source, most)?
-        };
-        for reason in &merged.left_out {
-            eprintln!("left out: {reason}");
-        }
+    let all = import_all(&mut store, &args.sources, most, |line| {
         if args.format == Format::Text {
-            out(&line(source, &merged));
+            out(line);
         }
-        all.push(merged);
-    }
+    })?;
     if args.format == Format::Json {
         json(&all);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes archives of at most `most` bytes and folders, one after another, and says a line of each.
+pub(in super::super) fn import_all(
+    store: &mut Store,
+    sources: &[PathBuf],
+    most: u64,
+    say: impl Fn(&str),
+) -> Result<Vec<Merged>, Failure> {
+    let mut all = Vec::new();
+    for source in sources {
+        let merged = if source.is_dir() {
+            merge_folder(store, source)?
+        } else {
+            archive::import(store, source, most)?
+        };
+        for reason in &merged.left_out {
+            eprintln!("left out: {reason}");
+        }
+        say(&line(source, &merged));
+        all.push(merged);
+    }
+    Ok(all)
 }
 
 fn line(source: &Path, merged: &Merged) -> String {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-pub(super) use archive::unmatched;
+pub(super) use archive::{exported_line, import_all, unmatched};
 pub(super) use folder::{CacheFolder, Chosen};
 pub(super) use gc::after_build;
 
