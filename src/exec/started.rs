@@ -125,8 +125,8 @@ impl Started {
             Some(Note::Running { .. }) if container.is_published() => Listeners::Engine,
             // Whoever leaves its parent in a container becomes a child of the container's first process.
             Some(Note::Running { pid, .. }) => {
-                let mut ours = descendants(pid, table);
-                ours.push(pid);
+                let mut ours = descendants(pid.get(), table);
+                ours.push(pid.get());
                 Listeners::Processes(ours)
             }
             _ => Listeners::Unknown,

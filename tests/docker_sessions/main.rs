@@ -9,9 +9,11 @@ mod engine_lost;
 mod failing;
 mod gpus;
 mod lab;
+mod podman;
 #[path = "../project/mod.rs"]
 mod project;
 #[path = "../requirement/mod.rs"]
 mod requirement;
+mod script;
 mod session;
 mod user;

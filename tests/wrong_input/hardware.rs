@@ -34,7 +34,7 @@ fn two_pools_with_different_hardware_serve_one_label() {
     9 |       other: { executor: process, serves: [h100], gpu: h200, simulate: { time-scale: 100 } }
       |                                           - this one serves it
       |
-      = help: make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `simulate` equal, or put them in two profiles
+      = help: make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `container`, and `simulate` equal, or put them in two profiles
     ");
 }
 
@@ -78,4 +78,21 @@ fn a_simulated_pool_has_the_process_executor() {
     8 |       sim: { executor: slurm, serves: [h100], nodes: 2, gpus: 8, gpu: h100, simulate: { time-scale: 100 } }
       |                                                                                       ^ expected `executor: process` for this pool
     ");
+}
+
+#[test]
+fn containers_that_contradict_themselves() {
+    let project = Project::new();
+    project.write(
+        LAUNCHER,
+        "\
+executor: process
+container:
+  ipc: host
+  shm-size: 16GiB
+  mounts: [{ host: models, write: true }]
+  privileged: ''
+",
+    );
+    insta::assert_snapshot!(refused(&project, &["build"]), @"");
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -75,11 +76,13 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
         Ok(state) => state.unwrap_or_default(),
         Err(error) => return Ok(lost(told(&error), false)),
     };
-    let running = Note::Running {
-        id: id.clone(),
-        pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
-    };
-    tell(&running, order);
+    // One that has ended already has no process.
+    let pid = state
+        .pid
+        .and_then(|pid| u32::try_from(pid).ok())
+        .and_then(NonZeroU32::new);
+    let running = pid.map(|pid| Note::Running { id: id.clone(), pid });
+    tell(running.as_ref(), order);
     let log = tokio::spawn(copy_log(client.clone(), id.clone()));
 
     let mut kept = Kept {
@@ -93,7 +96,7 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
         ended = kept.ended() => (ended, false),
         () = stop.asked() => (kept.stop().await, true),
     };
-    tell(&Note::Unsure, order);
+    tell(Some(&Note::Unsure), order);
     if let Err(error) = ended {
         return Ok(lost(told(&error), false));
     }
@@ -103,8 +106,8 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
 }
 
 /// A word in between. One that is lost, as on a full disk, only makes others wait longer.
-fn tell(note: &Note, order: &ContainerOrder) {
-    let _ = note.write(&order.note);
+fn tell(note: Option<&Note>, order: &ContainerOrder) {
+    let _ = note.map(|note| note.write(&order.note));
 }
 
 /// TERM and its like.
@@ -186,7 +189,7 @@ struct Kept<'a> {
     client: &'a Docker,
     id: &'a str,
     order: &'a ContainerOrder,
-    running: Note,
+    running: Option<Note>,
     /// The engine was gone for a while.
     disturbed: bool,
 }
@@ -206,11 +209,11 @@ impl Kept<'_> {
             }
             // The connection broke, which says nothing about the container.
             self.disturbed = true;
-            tell(&Note::Unsure, self.order);
+            tell(Some(&Note::Unsure), self.order);
             match state_of(self.client, self.id).await? {
                 Some(ContainerState {
                     running: Some(true), ..
-                }) => tell(&self.running, self.order),
+                }) => tell(self.running.as_ref(), self.order),
                 _ => return Ok(()),
             }
         }

@@ -1,5 +1,6 @@
 //! What a container's keeper tells: one small file in the attempt, replaced as things go.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ pub enum Note {
     Running {
         id: String,
         /// Its first process, as the host counts.
-        pid: u32,
+        pid: NonZeroU32,
     },
     /// Whether it still runs is being found out, or how it ended.
     Unsure,
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(Note::read(&path), None);
         let running = Note::Running {
             id: "c0".to_owned(),
-            pid: 7,
+            pid: NonZeroU32::new(7).unwrap(),
         };
         running.write(&path).unwrap();
         assert_eq!(
