@@ -131,6 +131,31 @@ fn points_of_a_server_stay_together_unless_a_job_is_too_short() {
 }
 
 #[test]
+fn what_cannot_run_is_in_no_shard() {
+    let project = Project::new();
+    // A pool of this machine's own without containers.
+    let real = "      real: { executor: process, serves: [h200], gpus: 8, gpu: h200 }\n";
+    project.write("Sweepfile", &(project.read("Sweepfile") + real));
+    project.replace(
+        "configs/runners.yaml",
+        "labels:\n",
+        "labels:\n  h200: [h200-lab_00]\n",
+    );
+    project.edit_config("alpha-fp8-h100-sglang", "runner: h100", "runner: h200");
+    assert_eq!(project.sweep(&["build", "gamma-*"]).code, 0);
+    let ran = project.sweep(&["ci", "plan", "--shards", "1"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("3 points cannot run: "), "{ran}");
+    assert!(
+        ran.stderr
+            .contains("5 points to measure in 1 shard, 2 from the cache"),
+        "{ran}"
+    );
+    let alone = project.sweep(&["ci", "plan", "--shards", "1", "alpha-*"]);
+    assert_eq!(alone.code, 3, "{alone}");
+}
+
+#[test]
 fn a_pool_has_shards_of_its_own_and_they_run_there() {
     let project = Project::new();
     let second = "      other: { executor: process, serves: [h100], nodes: 2, gpus: 8, gpu: h100, simulate: { time-scale: 100 } }\n";

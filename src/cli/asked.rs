@@ -1,6 +1,6 @@
 //! What a build was asked for: what patterns select, a shard that another job planned, or the rows of all shards.
 
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
 use super::ci::Handed;
 use super::failure::Failure;
 use super::workspace::Workspace;
@@ -29,8 +29,8 @@ pub(super) enum Asked<'a> {
 
 impl Asked<'_> {
     /// What is selected; refused where the project is not the one that was planned.
-    pub(super) fn select(&self, workspace: &Workspace, graph: &Graph) -> Result<Narrowed, Failure> {
-        let selection = match self {
+    pub(super) fn select(&self, workspace: &Workspace, graph: &Graph) -> Result<Selection, Failure> {
+        Ok(match self {
             Self::Patterns { words, changed, .. } => return changed.select(workspace, graph, words),
             Self::Shard { handed, shard } => {
                 handed.refuse_other_project(graph, std::slice::from_ref(*shard))?;
@@ -40,10 +40,6 @@ impl Asked<'_> {
                 handed.refuse_other_project(graph, &handed.handover.shards)?;
                 handed.handover.rows(graph)
             }
-        };
-        Ok(Narrowed {
-            selection,
-            evals: Vec::new(),
         })
     }
 

@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 
 use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
+use super::remote::{Shared, configured, send_left};
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
@@ -38,7 +39,7 @@ use crate::exec::run::{Run, RunParts, unix_ms};
 use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
-use crate::graph::spec::Image;
+use crate::graph::spec::{Image, NO_EVALS};
 use crate::graph::{Graph, Selection};
 use crate::plan::{Plan, Policy};
 use crate::results::terminal;
@@ -133,7 +134,7 @@ pub(super) fn run_asked(
     how: How,
 ) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
-    let Narrowed { selection, evals } = asked.select(workspace, &graph)?;
+    let selection = asked.select(workspace, &graph)?;
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
@@ -143,13 +144,13 @@ pub(super) fn run_asked(
         } else {
             ls::Format::Text
         };
-        plan::print(&graph, &selection, &evals, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, format);
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    note_evals(&evals);
+    note_evals(selection.evals(&graph).count());
     refuse_broken(&graph, &selection)?;
-    if plan.is_fresh() {
+    if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
             selection: &selection,
@@ -160,10 +161,14 @@ pub(super) fn run_asked(
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
+            send_left(workspace, &store)?;
             return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(workspace, &graph, &plan)?;
+    // What cannot run here may have been measured elsewhere.
+    if configured(&workspace.project.sweepfile.cache)?.is_none() {
+        refuse_unrunnable(workspace, &graph, &selection, &plan)?;
+    }
     drop(store);
     Attempt {
         arguments,
@@ -176,7 +181,12 @@ pub(super) fn run_asked(
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
 /// here.
-pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Plan) -> Result<(), Failure> {
+pub(super) fn refuse_unrunnable(
+    workspace: &Workspace,
+    graph: &Graph,
+    selection: &Selection,
+    plan: &Plan,
+) -> Result<(), Failure> {
     for session in &plan.sessions {
         // A requirements file that no environment can be made of is the user's to mend, with its line.
         if let Image::Pypi { file, .. } = &graph.server(session.server).image
@@ -187,6 +197,11 @@ pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Pla
         }
     }
     let mut by_reason = BTreeMap::<&str, usize>::new();
+    for point in &selection.broken {
+        if let Err(diagnostic) = &graph.chains[*point] {
+            *by_reason.entry(&diagnostic.message).or_default() += 1;
+        }
+    }
     for session in &plan.sessions {
         if let Some(reason) = &session.blocked {
             *by_reason.entry(reason).or_default() += session.points.len();
@@ -194,7 +209,8 @@ pub(super) fn refuse_unrunnable(workspace: &Workspace, graph: &Graph, plan: &Pla
     }
     let help = "leave them out with `!PATTERN`, or run on other pools with `--profile NAME`";
     let said = |(reason, points): (&str, usize)| format!("{} cannot run: {reason}", counted(points, "point"));
-    let runnable = plan.sessions.iter().any(|session| session.blocked.is_none());
+    let only_rows = plan.sessions.is_empty() && !plan.is_fresh();
+    let runnable = only_rows || plan.sessions.iter().any(|session| session.blocked.is_none());
     if runnable || by_reason.is_empty() {
         let warnings = by_reason
             .into_iter()
@@ -221,20 +237,31 @@ impl Attempt<'_> {
         let cache = self.cache;
         let lock = self.lock()?;
         let workspace = Workspace::open_quietly(self.arguments)?;
+        let mut shared = Shared::open(&workspace)?;
         let id = RunId::generate();
         let (mut healed, killed) = end_leftovers(cache)?;
         let mut store = Store::open_write(cache, id.clone(), lock, SystemTime::now())?;
         healed.extend(store.damage().iter().map(ToString::to_string));
         for run in killed {
-            for target in adopt(&mut store, &run)? {
+            for record in adopt(&mut store, &run)? {
                 healed.push(format!(
-                    "run {run} was killed after it had measured `{target}`; the result is kept"
+                    "run {run} was killed after it had measured `{}`; the result is kept",
+                    record.target
                 ));
+                shared
+                    .iter()
+                    .try_for_each(|shared| shared.note(&store, &record))?;
             }
             RunDir::of(cache, run).mark_ended()?;
         }
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
+        if let Some(shared) = &mut shared {
+            if shared.fetch(&mut store, &graph, &plan)? > 0 {
+                (graph, selection, plan) = self.plan(&workspace, &mut store)?;
+            }
+            refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
+        }
         let damaged = take_damaged_away(&store, &graph, &plan)?;
         if !damaged.is_empty() {
             (graph, selection, plan) = self.plan(&workspace, &mut store)?;
@@ -257,7 +284,7 @@ impl Attempt<'_> {
             asked: self.asked,
             format: self.how.format,
         }
-        .run_sessions(store, id, &work, healed)
+        .run_sessions(store, id, &work, healed, shared)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
@@ -272,7 +299,7 @@ impl Attempt<'_> {
 
     fn plan(&self, workspace: &Workspace, store: &mut Store) -> Result<(Graph, Selection, Plan), Failure> {
         let mut graph = workspace.graph_with(&mut |path| store.digest(path));
-        let selection = self.asked.select(workspace, &graph)?.selection;
+        let selection = self.asked.select(workspace, &graph)?;
         let plan = self.asked.plan(workspace, &mut graph, &selection, store)?;
         Ok((graph, selection, plan))
     }
@@ -313,6 +340,7 @@ impl Live<'_> {
         id: RunId,
         work: &Build<'_>,
         healed: Vec<String>,
+        shared: Option<Shared>,
     ) -> Result<ExitCode, Failure> {
         let dir = RunDir::create(&self.workspace.cache, id)?;
         let mut journal = Some(Journal::create(dir.path()).map_err(Failure::machinery)?);
@@ -345,6 +373,9 @@ impl Live<'_> {
         }));
         drop(entered);
         self.introduce(&run, work, healed);
+        if let Some(shared) = shared {
+            shared.start(&run)?;
+        }
         let exit_code = run.interrupts.clone();
         let mut reporter = self.reporter();
         let cache = CacheFolder::of(self.workspace);
@@ -460,7 +491,7 @@ fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> E
             passed: 0,
             fresh: outcome.fresh,
             failed: 0,
-            skipped: 0,
+            skipped: outcome.skipped,
             servers_started: 0,
             elapsed_ms: 0,
         };
@@ -503,13 +534,11 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     }
 }
 
-/// Says that accuracy is not checked where the changelog asks for it.
-fn note_evals(evals: &[usize]) {
-    if !evals.is_empty() {
-        print_all(&[Diagnostic::warning(format!(
-            "the accuracy of {} points is to be checked, which this version of sweep plans but cannot run",
-            evals.len()
-        ))]);
+/// Says that accuracy is not checked. It makes no measurement stale and no build fail.
+fn note_evals(evals: usize) {
+    if evals > 0 {
+        let note = format!("{} left out: {NO_EVALS}", counted(evals, "eval"));
+        print_all(&[Diagnostic::info(note)]);
     }
 }
 

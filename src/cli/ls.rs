@@ -1,5 +1,6 @@
 //! `sweep ls`: what there is.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -21,6 +22,7 @@ use crate::matrix::Point;
   sweep ls '**/c64' '!*-trt'            by id, without some
   sweep ls 'dsr1-*' --kind server       the servers that they need
   sweep ls --changed origin/main..HEAD  what new changelog entries ask for
+  sweep ls 'dsr1-*' --evals only        the points whose accuracy is checked
   sweep ls --format json | jq length")]
 pub(super) struct LsArgs {
     /// Patterns or names of sweeps; everything without any.
@@ -46,6 +48,10 @@ struct Listed<'a> {
     #[serde(flatten)]
     point: &'a Point,
     gpus: u32,
+    /// Whether it is to be measured; else only to be checked.
+    measured: bool,
+    /// The check of its accuracy, where it is chosen: planned, but not run by this version.
+    eval: Option<&'a TargetId>,
     /// The server target; absent where the point cannot be planned.
     server: Option<&'a TargetId>,
     /// Why the point cannot be planned.
@@ -55,7 +61,7 @@ struct Listed<'a> {
 pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
-    let mut selection = args.changed.select(&workspace, &graph, &args.patterns)?.selection;
+    let mut selection = args.changed.select(&workspace, &graph, &args.patterns)?;
     if let Some(kind) = args.kind {
         let points: Vec<usize> = selection.points.iter().copied().collect();
         let (collect, summarize) = graph.add_sweep(&selection.name, &points);
@@ -72,18 +78,24 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut points: Vec<usize> = selection.points.iter().copied().chain(selection.broken).collect();
-    points.sort_unstable();
-    points.dedup();
+    let evals: BTreeSet<usize> = selection.evals(&graph).map(|(point, _)| point).collect();
+    let mut points: BTreeSet<usize> = selection.points.union(&evals).copied().collect();
+    points.extend(&selection.broken);
     let listed: Vec<Listed<'_>> = points
         .iter()
         .map(|i| {
             let point = &graph.points[*i];
             let chain = graph.chains[*i].as_ref();
+            let eval = chain
+                .ok()
+                .and_then(|chain| chain.eval)
+                .filter(|_| evals.contains(i));
             Listed {
                 id: point.id(),
                 point,
                 gpus: point.topology.gpus(),
+                measured: selection.points.contains(i),
+                eval: eval.map(|eval| &graph.dag[eval].id),
                 server: chain.ok().map(|chain| &graph.dag[chain.server].id),
                 problem: chain.err().map(|diagnostic| diagnostic.message.as_str()),
             }
@@ -92,9 +104,10 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
     match args.format {
         Format::Json => json(&listed),
         Format::Text => {
-            let lines = listed.iter().map(|l| match l.problem {
-                None => format!("{}\n", l.id),
-                Some(problem) => format!("{}  # {problem}\n", l.id),
+            let lines = listed.iter().map(|l| match (l.problem, l.eval) {
+                (Some(problem), _) => format!("{}  # {problem}\n", l.id),
+                (None, Some(eval)) if !l.measured => format!("{eval}\n"),
+                (None, _) => format!("{}\n", l.id),
             });
             out(&lines.collect::<String>());
             let servers = selection
@@ -103,17 +116,17 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &LsArgs) -> Result<ExitCode, 
                 .filter(|n| graph.dag[**n].id.kind == Kind::Server)
                 .count();
             // The matrix as written; a point that stands in it twice is listed once.
-            let twice = graph
-                .duplicates
-                .iter()
-                .filter(|i| points.binary_search(i).is_ok())
-                .count();
+            let twice = graph.duplicates.iter().filter(|i| points.contains(i)).count();
             let written = counted(listed.len() + twice, "point");
             let distinct = match twice {
                 0 => String::new(),
                 _ => format!(" ({} distinct)", listed.len()),
             };
-            eprintln!("{written}{distinct}, {}", counted(servers, "server"));
+            let evals = match evals.len() {
+                0 => String::new(),
+                evals => format!(", {}", counted(evals, "eval")),
+            };
+            eprintln!("{written}{distinct}, {}{evals}", counted(servers, "server"));
         }
     }
     Ok(ExitCode::SUCCESS)

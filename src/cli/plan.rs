@@ -8,17 +8,18 @@ use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::changed::{ChangedArgs, Narrowed};
+use super::changed::ChangedArgs;
 use super::failure::Failure;
 use super::ls::Format;
 use super::print::{json, out};
 use super::report::counted;
 use super::why::roots_text;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
+use crate::config::diagnostic::Severity;
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
-use crate::graph::spec::Form;
+use crate::graph::spec::{Form, NO_EVALS};
 use crate::graph::{Graph, Selection};
 use crate::plan::explain::{Root, causes};
 use crate::plan::{Plan, Policy, Session, differing_flags};
@@ -45,7 +46,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
     let workspace = Workspace::open(workspace)?;
     let mut graph = workspace.graph();
     let store = workspace.store()?;
-    let Narrowed { selection, evals } = args.changed.select(&workspace, &graph, &args.patterns)?;
+    let selection = args.changed.select(&workspace, &graph, &args.patterns)?;
     let (_, profile) = workspace.profile();
     let plan = Plan::new(
         &workspace.project,
@@ -55,24 +56,14 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         &store,
         Policy::default(),
     )?;
-    print(&graph, &selection, &evals, &plan, profile, args.format);
+    print(&graph, &selection, &plan, profile, args.format);
     refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a plan.
-pub(super) fn print(
-    graph: &Graph,
-    selection: &Selection,
-    evals: &[usize],
-    plan: &Plan,
-    profile: &Profile,
-    format: Format,
-) {
-    let report = Report {
-        evals: evals.iter().map(|point| graph.points[*point].id()).collect(),
-        ..Report::of(graph, selection, plan, profile)
-    };
+pub(super) fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
+    let report = Report::of(graph, selection, plan, profile);
     match format {
         Format::Json => json(&report),
         Format::Text => out(&report.text()),
@@ -97,10 +88,12 @@ pub(super) struct Report {
     estimate: EstimateReport,
     /// Sessions that no pool of the profile can run.
     blocked: Vec<Blocked>,
-    /// Points whose accuracy is to be checked: planned, but not run by this version.
+    /// Checks of accuracy: planned, but not run by this version.
     evals: Vec<String>,
     /// Points that cannot be planned, and why.
     problems: BTreeMap<String, Vec<String>>,
+    /// Points that are right as they are written and still cannot run, and why.
+    unrunnable: BTreeMap<String, Vec<String>>,
 }
 
 /// One config key's part.
@@ -154,11 +147,14 @@ impl Report {
             .flat_map(|session| session.points.iter().copied())
             .collect();
         let (roots, cascades) = causes(graph, plan, plan.states.keys().copied());
-        let mut problems = BTreeMap::<String, Vec<String>>::new();
+        let (mut problems, mut unrunnable) = (BTreeMap::new(), BTreeMap::new());
         for point in &selection.broken {
             if let Err(diagnostic) = &graph.chains[*point] {
-                problems
-                    .entry(diagnostic.message.clone())
+                let list: &mut BTreeMap<String, Vec<String>> = match diagnostic.severity {
+                    Severity::Error => &mut problems,
+                    Severity::Warning | Severity::Info => &mut unrunnable,
+                };
+                list.entry(diagnostic.message.clone())
                     .or_default()
                     .push(graph.points[*point].id());
             }
@@ -188,8 +184,12 @@ impl Report {
             cascades: cascades.len(),
             estimate: estimate(graph, plan, profile),
             blocked: blocked(graph, plan),
-            evals: Vec::new(),
+            evals: selection
+                .evals(graph)
+                .map(|(_, eval)| graph.dag[eval].id.to_string())
+                .collect(),
             problems,
+            unrunnable,
         }
     }
 
@@ -229,7 +229,9 @@ impl Report {
                 },
             ]);
         }
-        text.push_str(&columns(&rows));
+        if !self.configs.is_empty() {
+            text.push_str(&columns(&rows));
+        }
         let mut apart = String::new();
         for config in self.configs.iter().filter(|c| c.servers > 1) {
             apart.push_str(&format!(
@@ -259,14 +261,19 @@ impl Report {
         }
         text.push_str(&self.estimate_text());
         if let Some(first) = self.evals.first() {
-            text.push_str(&format!(
-                "\nthe accuracy of {} points is to be checked ({first} the first): planned, but this version of sweep cannot run evals\n",
-                self.evals.len()
-            ));
+            let evals = counted(self.evals.len(), "eval");
+            text.push_str(&format!("\ncannot run {evals} ({first} the first): {NO_EVALS}\n"));
         }
         for (problem, points) in &self.problems {
             text.push_str(&format!(
                 "\ncannot plan {} ({} the first): {problem}\n",
+                counted(points.len(), "point"),
+                points[0]
+            ));
+        }
+        for (reason, points) in &self.unrunnable {
+            text.push_str(&format!(
+                "\ncannot run {} ({} the first): {reason}\n",
                 counted(points.len(), "point"),
                 points[0]
             ));

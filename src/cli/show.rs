@@ -116,7 +116,7 @@ fn shown<'a>(
                 .zip(output)
                 .map(|(trace, output)| process_inputs(&graph.points[*point], output, trace))
         }
-        Spec::Eval { .. } => None,
+        Spec::Eval { server, eval, .. } => Some(eval.inputs(server)),
         Spec::Collect | Spec::Summarize => of_sweep,
     };
     let key = inputs.as_ref().map(Inputs::key);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::changed::ChangedArgs;
 use super::failure::{Failure, print_all};
 use crate::cache::Store;
 use crate::cache::stat::StatCache;
@@ -102,8 +103,13 @@ impl Workspace {
         Graph::build(&self.project, self.profile(), digest)
     }
 
-    /// What the words select.
+    /// What the words select, with the checks of accuracy that go with it.
     pub(super) fn select(&self, graph: &Graph, words: &[String]) -> Result<Selection, Failure> {
+        ChangedArgs::default().select(self, graph, words)
+    }
+
+    /// What the words select, no checks of accuracy among it.
+    pub(super) fn select_unchecked(&self, graph: &Graph, words: &[String]) -> Result<Selection, Failure> {
         Ok(select(&self.project, graph, words)?)
     }
 
@@ -145,6 +151,10 @@ impl Workspace {
                     Some(Kind::Server) => chain.server,
                     Some(Kind::Process) => chain.process,
                     Some(Kind::Image) => chain.image,
+                    Some(Kind::Eval) => match chain.eval {
+                        Some(eval) => eval,
+                        None => return Err(self.unknown_target(graph, word, name)),
+                    },
                     _ => chain.bench,
                 };
                 Ok(graph.dag[node].id.clone())

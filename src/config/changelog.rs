@@ -45,11 +45,16 @@ pub struct Entry {
     pub scenario_type: Option<Vec<ScenarioType>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+/// What a scenario sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScenarioType {
     FixedSeqLen,
     AgenticCoding,
+}
+
+impl ScenarioType {
+    pub const ALL: [Self; 2] = [Self::FixedSeqLen, Self::AgenticCoding];
 }
 
 /// An entry that a range of commits added, with the configs that it names.

@@ -73,7 +73,7 @@ pub struct MultiNode {
 }
 
 /// A named and versioned part of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
     #[schemars(length(min = 1))]
@@ -267,7 +267,7 @@ impl AgenticSearch {
 }
 
 /// Where KV caches go that GPUs have no room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KvOffloading {
     #[default]
@@ -286,7 +286,7 @@ impl KvOffloading {
 }
 
 /// What offloads KV caches. An engine's own means have no version beside the engine's.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OffloadBackend {
     #[schemars(length(min = 1))]
@@ -297,7 +297,7 @@ pub struct OffloadBackend {
 }
 
 /// Equal workers of one role. `num-worker: 0` for decode: prefill's workers do both.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Worker {
     #[schemars(range(max = 65_536), extend("x-lax" = true))]
@@ -338,7 +338,7 @@ pub fn gpus(tp: u32, pp: u32, pcp_size: u32) -> u32 {
     tp.saturating_mul(pp).saturating_mul(pcp_size)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpecDecoding {
     #[default]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use super::changelog::ScenarioType;
 use super::master::SpecDecoding;
 use super::quantity::TimeSpan;
 use super::typed::{Format, string_schema};
@@ -136,6 +137,10 @@ pub struct Match {
     pub spec_decoding: Option<SpecDecoding>,
     #[serde(default)]
     pub multinode: Option<bool>,
+    /// The scenarios that it is for; without it those of fixed lengths, as other templates have no `isl` and `osl`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub scenario_type: Option<Vec<ScenarioType>>,
 }
 
 /// How the engine is started, when it is ready, how it forgets, how it ends.

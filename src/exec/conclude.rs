@@ -204,7 +204,11 @@ fn compute_rows(
 }
 
 fn count(build: &Build<'_>, endings: &BTreeMap<String, Ending>) -> Outcome {
-    let mut outcome = Outcome::default();
+    // What is wrong was refused before; what is left of it cannot run.
+    let mut outcome = Outcome {
+        skipped: build.selection.broken.len(),
+        ..Outcome::default()
+    };
     for ending in endings.values() {
         match ending {
             Ending::Passed => outcome.passed += 1,

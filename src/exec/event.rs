@@ -153,7 +153,7 @@ pub enum Event {
         target: String,
         path: String,
     },
-    /// A signal: the first ends gracefully, the second at once.
+    /// A signal, or in words what ended the run in its place: the first ends gracefully, the second at once.
     Interrupted {
         signal: String,
         now: bool,
@@ -161,6 +161,22 @@ pub enum Event {
     /// A damaged blob, a torn log, a leftover of an earlier run: said once, already dealt with.
     Healed {
         what: String,
+    },
+    /// Results that other machines had measured were taken from the remote cache.
+    RemoteFetched {
+        results: usize,
+        bytes: u64,
+    },
+    /// The remote cache does not do what it is asked. The build goes on without it.
+    RemoteFailed {
+        reason: String,
+    },
+    /// What became of this run's results, and of earlier ones that were left, on the way to the remote cache.
+    RemoteSent {
+        results: usize,
+        bytes: u64,
+        /// Left for the next build.
+        unsent: usize,
     },
     RunFinished {
         passed: usize,

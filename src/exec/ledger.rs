@@ -64,7 +64,10 @@ impl Ledger<'_> {
         record.facts = self.place_facts(folder);
         record.facts.extend(facts);
         let elapsed_ms = record.provenance.elapsed_ms;
-        let kept = attempt_result::write(&folder.path, &record).map_err(StoreError::from);
+        let kept = self
+            .run
+            .written(attempt_result::write(&folder.path, &record))
+            .map_err(StoreError::from);
         if let Err(error) = kept.and_then(|()| self.run.publish(&record, &[Source::Bytes(&measured.bytes)])) {
             return self.fail(step, &format!("the result could not be kept: {error}"), "", began);
         }

@@ -38,7 +38,9 @@ impl Measured {
     /// What `client` left, out of the cache.
     pub(super) fn decode(client: &Client, bytes: Vec<u8>) -> Result<Self, ComputeError> {
         let contents = match client {
-            Client::Builtin { .. } => Contents::Trace(Box::new(Trace::decode(&bytes)?)),
+            Client::Builtin { .. } | Client::AgentTraces { .. } => {
+                Contents::Trace(Box::new(Trace::decode(&bytes)?))
+            }
             Client::Script { .. } => Contents::ClientFile(serde_json::from_slice(&bytes)?),
         };
         Ok(Self::new(client, bytes, contents))

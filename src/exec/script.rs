@@ -205,7 +205,12 @@ fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured
     if ledger.job.server.image == Image::Builtin && !measured.is_simulated() {
         return Err(ScriptError::NotSimulated);
     }
-    attempt_result::write_output(&attempt.path, measured.output, &measured.bytes)?;
+    let run = ledger.run;
+    run.written(attempt_result::write_output(
+        &attempt.path,
+        measured.output,
+        &measured.bytes,
+    ))?;
     Ok(measured)
 }
 

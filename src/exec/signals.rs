@@ -1,4 +1,4 @@
-//! Interruption: the first signal ends the run gracefully, the second at once.
+//! Interruption: the first signal ends the run gracefully, the second at once. A full disk does what a first signal does.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub enum Interrupt {
     Now,
 }
 
-/// Which signal interrupted the run first.
+/// What interrupted the run first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// SIGINT, as by ^C.
@@ -26,23 +26,27 @@ pub enum Cause {
     Term,
     /// SIGHUP, the end of the terminal.
     Hangup,
+    /// No signal: what is measured cannot be kept.
+    DiskFull,
 }
 
 impl Cause {
-    /// 128 and the signal's number, as shells have it; a terminal that is gone ends a run as SIGTERM does.
+    /// 128 and the signal's number, as shells have it; a terminal that is gone ends a run as SIGTERM does. 3 for a disk.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Int => 130,
             Self::Term | Self::Hangup => 143,
+            Self::DiskFull => 3,
         }
     }
 
-    /// The signal's name.
+    /// The signal's name, or what happened in its place.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int => "SIGINT",
             Self::Term => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::DiskFull => "nothing can be written any more",
         }
     }
 }
@@ -70,9 +74,9 @@ impl Interrupter {
     }
 }
 
-/// A view of the interruptions, cheap to clone.
+/// The interruptions of a run, cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Interrupts(watch::Receiver<State>);
+pub struct Interrupts(watch::Sender<State>);
 
 impl Interrupts {
     /// Takes over SIGINT, SIGTERM and SIGHUP of this process; inside a tokio runtime with I/O.
@@ -96,8 +100,22 @@ impl Interrupts {
 
     /// Interruptions without signals, for tests.
     pub fn by_hand() -> (Interrupter, Self) {
-        let (sender, receiver) = watch::channel(State::default());
-        (Interrupter(sender), Self(receiver))
+        let (sender, _) = watch::channel(State::default());
+        (Interrupter(sender.clone()), Self(sender))
+    }
+
+    /// Ends the run gracefully, unless it ends already.
+    pub fn give_up(&self, cause: Cause) {
+        self.0.send_if_modified(|state| {
+            let first = state.level == Interrupt::None;
+            if first {
+                *state = State {
+                    level: Interrupt::Graceful,
+                    cause: Some(cause),
+                };
+            }
+            first
+        });
     }
 
     /// How far the run has been interrupted.
@@ -115,12 +133,11 @@ impl Interrupts {
         self.cause().map(Cause::exit_code)
     }
 
-    /// Waits until the run has been interrupted this far; for ever when nothing can interrupt it any more.
+    /// Waits until the run has been interrupted this far.
     pub async fn reached(&self, level: Interrupt) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(|state| state.level >= level).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let mut receiver = self.0.subscribe();
+        let reached = receiver.wait_for(|state| state.level >= level).await;
+        reached.expect("the sender is there as long as this");
     }
 }
 
@@ -150,6 +167,21 @@ mod tests {
             (interrupts.level(), interrupts.exit_code()),
             (Interrupt::Now, Some(130))
         );
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_ends_a_run_as_a_first_signal_does_and_no_further() {
+        let (source, interrupts) = Interrupts::by_hand();
+        for _ in 0..2 {
+            interrupts.give_up(Cause::DiskFull);
+            interrupts.reached(Interrupt::Graceful).await;
+            assert_eq!(
+                (interrupts.level(), interrupts.exit_code()),
+                (Interrupt::Graceful, Some(3))
+            );
+        }
+        source.interrupt(Cause::Int);
+        assert_eq!(interrupts.level(), Interrupt::Now);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::compile::template_wrong;
-use super::recipe_match::best;
+use super::recipe_match::Recipes;
 use super::template::Templates;
 use crate::cache::digest::Digest;
 use crate::config::diagnostic::Diagnostic;
@@ -20,11 +20,12 @@ pub fn advice(project: &Project, matrix: &Matrix) -> Vec<Diagnostic> {
 
 /// Templates that do not expand for a point that they are for, each mistake once.
 pub fn broken_recipes(project: &Project, points: &[Point]) -> Vec<Diagnostic> {
+    let recipes = Recipes::new(&project.recipes);
     let mut templates = HashMap::new();
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     for point in points {
-        let Ok(index) = best(&project.recipes, point) else {
+        let Ok(index) = recipes.best(point) else {
             continue;
         };
         let named = &project.recipes[index];
@@ -90,9 +91,10 @@ fn without_recipe(project: &Project, configs: &HashMap<&str, &Config>, points: &
         points: usize,
         configs: Vec<&'a str>,
     }
+    let recipes = Recipes::new(&project.recipes);
     let mut lacking = BTreeMap::<&str, Lacking<'_>>::new();
     for point in points {
-        let Err(error) = best(&project.recipes, point) else {
+        let Err(error) = recipes.best(point) else {
             continue;
         };
         let entry = lacking.entry(&point.framework).or_insert_with(|| Lacking {

@@ -1,19 +1,19 @@
 //! From points and recipes to the DAG of targets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::compile::{Compiled, Compiler};
-use super::spec::{Bench, Server};
+use super::spec::{Bench, Eval, Server};
 use super::target::{Kind, TargetId};
 use crate::cache::digest::{Digest, Key};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::matrix::{EvalPolicy, Matrix, Point, expand, marked};
+use crate::matrix::{Matrix, Point, can_be_checked, expand};
 
 /// A target and what it is made of.
 #[derive(Debug, Clone)]
@@ -35,9 +35,11 @@ pub enum Spec {
         server: Arc<Server>,
         bench: Arc<Bench>,
     },
-    /// Marked by InferenceX's choice; nothing runs it yet.
+    /// Planned; nothing runs it yet.
     Eval {
         point: usize,
+        server: Arc<Server>,
+        eval: Eval,
     },
     Process {
         point: usize,
@@ -70,6 +72,8 @@ pub struct Chain {
     pub server: NodeIndex,
     pub bench: NodeIndex,
     pub process: NodeIndex,
+    /// The check of its accuracy, of points that can be checked.
+    pub eval: Option<NodeIndex>,
 }
 
 impl Graph {
@@ -99,7 +103,6 @@ impl Graph {
             graph.chains.push(chain);
         }
         graph.points = points;
-        graph.add_evals();
         graph
     }
 
@@ -139,31 +142,32 @@ impl Graph {
         let image = self.image(&server);
         let bench = Spec::Bench {
             point: i,
-            server,
+            server: server.clone(),
             bench: Arc::new(bench),
         };
+        let eval = can_be_checked(point).then(|| {
+            let eval = Spec::Eval {
+                point: i,
+                server,
+                eval: Eval {
+                    conc: point.conc,
+                    max_model_len: point.max_model_len(),
+                },
+            };
+            let eval = self.add(TargetId::new(Kind::Eval, id.clone()), eval);
+            self.dag.add_edge(server_node, eval, ());
+            eval
+        });
         let bench = self.add(TargetId::new(Kind::Bench, id.clone()), bench);
         let process = self.add(TargetId::new(Kind::Process, id), Spec::Process { point: i });
         self.dag.add_edge(server_node, bench, ());
         self.dag.add_edge(bench, process, ());
         Chain {
+            eval,
             image,
             server: server_node,
             bench,
             process,
-        }
-    }
-
-    /// Adds a check of accuracy for every point that is marked by default and has a server.
-    fn add_evals(&mut self) {
-        let all: BTreeSet<usize> = (0..self.points.len()).collect();
-        for point in marked(&self.points, &all, EvalPolicy::Default) {
-            if let Ok(chain) = &self.chains[point] {
-                let server = chain.server;
-                let id = TargetId::new(Kind::Eval, self.points[point].id());
-                let eval = self.add(id, Spec::Eval { point });
-                self.dag.add_edge(server, eval, ());
-            }
         }
     }
 

@@ -4,29 +4,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::hardware::{Hardware, HardwareError, Served, served};
-use super::recipe_match::{RecipeError, best};
+use super::recipe_match::{RecipeError, Recipes};
 use super::spec::{
-    Bench, Client, Engine, Form, Handling, Image, RecipeFile, SCRIPT_ISOLATION, Server, isolation,
+    Bench, Client, Engine, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server,
+    isolation,
 };
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
 use crate::bench::workload::{Api, PromptForm, Workload, WorkloadError};
 use crate::cache::digest::Digest;
-use crate::config::diagnostic::Diagnostic;
+use crate::config::changelog::ScenarioType;
+use crate::config::diagnostic::{Diagnostic, Severity};
 use crate::config::master::SpecDecoding;
 use crate::config::nearest::nearest;
 use crate::config::project::{Config, NamedRecipe, Project};
-use crate::config::recipe::{self, Starts};
+use crate::config::recipe::{self, Reset, Starts};
 use crate::config::sweepfile::Profile;
-use crate::matrix::{Point, Topology};
+use crate::matrix::{Point, Scenario, Topology};
 use crate::sim::{self, ConfigError, SimConfig};
-
-/// Why an agentic point has no targets.
-const NO_AGENTIC_CLIENT: &str = "agentic-coding points are read and listed, but this version of sweep has no client that replays agent traces";
 
 /// Compiles points; what several points share is done once.
 pub(super) struct Compiler<'a> {
     project: &'a Project,
+    recipes: Recipes<'a>,
     profile: (&'a str, &'a Profile),
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
@@ -53,6 +53,7 @@ impl<'a> Compiler<'a> {
             .map(|config| (config.key.as_str(), config))
             .collect();
         Self {
+            recipes: Recipes::new(&project.recipes),
             project,
             profile,
             digest,
@@ -107,9 +108,19 @@ impl<'a> Compiler<'a> {
     }
 
     fn no_recipe(&self, point: &Point, error: &RecipeError) -> Diagnostic {
-        let wrong = self.wrong(point, error.to_string());
         let recipes = &self.project.recipes;
+        let wrong = self.wrong(point, error.to_string());
         match error {
+            // Nothing is wrong with what was written: with a recipe it could not run either.
+            RecipeError::None {
+                scenario: ScenarioType::AgenticCoding,
+                ..
+            } => Diagnostic {
+                severity: Severity::Warning,
+                message: NO_AGENTIC_CLIENT.to_owned(),
+                ..wrong
+            }
+            .help(error.to_string()),
             RecipeError::None { framework, .. } => {
                 let known: BTreeSet<&str> = recipes
                     .iter()
@@ -142,11 +153,8 @@ impl<'a> Compiler<'a> {
             .or_insert_with(|| served(project, profile, &point.runner))
             .clone()
             .map_err(|e| self.no_hardware(point, &e))?;
-        let index = best(&project.recipes, point).map_err(|e| self.no_recipe(point, &e))?;
+        let index = self.recipes.best(point).map_err(|e| self.no_recipe(point, &e))?;
         let named = &project.recipes[index];
-        let Some((isl, osl)) = point.lengths() else {
-            return Err(self.wrong(point, NO_AGENTIC_CLIENT));
-        };
         let revision = project.pins.models.get(&point.model);
         let templates = self
             .templates
@@ -157,16 +165,25 @@ impl<'a> Compiler<'a> {
             Err(error) => Err(error.clone()),
         };
         let expanded = expanded.map_err(|e| template_wrong(named, point, &e))?;
-        let lengths = (isl, osl);
-        let bench = match named.recipe.launch().starts {
-            Starts::Combined(_) if served.hardware.simulate.is_none() => Bench {
-                client: Client::Script {
-                    failed_share: named.recipe.bench.limits.failed_share,
+        let bench = match (&point.scenario, named.recipe.launch().starts) {
+            (Scenario::AgenticCoding(agentic), _) => Bench {
+                client: Client::AgentTraces {
+                    conc: point.conc,
+                    duration: agentic.duration,
                 },
-                isolation: SCRIPT_ISOLATION.to_owned(),
+                isolation: isolation(reset(named)),
                 trial: 0,
             },
-            _ => builtin_bench(named, point, lengths, &expanded)?,
+            (Scenario::FixedSeqLen { .. }, Starts::Combined(_)) if served.hardware.simulate.is_none() => {
+                Bench {
+                    client: Client::Script {
+                        failed_share: named.recipe.bench.limits.failed_share,
+                    },
+                    isolation: SCRIPT_ISOLATION.to_owned(),
+                    trial: 0,
+                }
+            }
+            (Scenario::FixedSeqLen { isl, osl }, _) => builtin_bench(named, point, (*isl, *osl), &expanded)?,
         };
         let server = self.server(point, named, expanded, served)?;
         Ok(Compiled { server, bench })
@@ -329,6 +346,11 @@ fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> 
 }
 
 /// A measurement by the load client of this program.
+/// How the recipe's server forgets a point before the next.
+fn reset(named: &NamedRecipe) -> Option<&Reset> {
+    named.recipe.server.as_ref()?.reset.as_ref()
+}
+
 fn builtin_bench(
     named: &NamedRecipe,
     point: &Point,
@@ -338,7 +360,6 @@ fn builtin_bench(
     let workload = workload(named, point, lengths, expanded);
     workload.check().map_err(|e| workload_wrong(named, point, &e))?;
     let limits = &named.recipe.bench.limits;
-    let server = named.recipe.server.as_ref();
     Ok(Bench {
         client: Client::Builtin {
             workload,
@@ -348,7 +369,7 @@ fn builtin_bench(
                 cpu_share: limits.client_cpu,
             },
         },
-        isolation: isolation(server.and_then(|server| server.reset.as_ref())),
+        isolation: isolation(reset(named)),
         trial: 0,
     })
 }
@@ -356,12 +377,7 @@ fn builtin_bench(
 fn workload(named: &NamedRecipe, point: &Point, (isl, osl): (u32, u32), expanded: &Expanded) -> Workload {
     let bench = &named.recipe.bench;
     let mut extra_body = bench.body.clone();
-    let reset = named
-        .recipe
-        .server
-        .as_ref()
-        .and_then(|server| server.reset.as_ref());
-    if let Some(body) = reset.and_then(|reset| reset.body.as_ref()) {
+    if let Some(body) = reset(named).and_then(|reset| reset.body.as_ref()) {
         extra_body.extend(body.clone());
     }
     Workload {

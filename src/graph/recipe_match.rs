@@ -1,7 +1,8 @@
 //! Which recipe is for a point.
 
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 
+use crate::config::changelog::ScenarioType;
 use crate::config::project::NamedRecipe;
 use crate::config::recipe::Match;
 use crate::matrix::{Point, Topology};
@@ -10,66 +11,121 @@ use crate::matrix::{Point, Topology};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecipeError {
     #[error(
-        "no recipe matches framework `{framework}` (model `{model_prefix}`, precision `{precision}`, runner `{runner}`)"
+        "no recipe matches framework `{framework}` (model `{model_prefix}`, precision `{precision}`, runner `{runner}`{})",
+        if *scenario == ScenarioType::AgenticCoding { ", agentic" } else { "" }
     )]
     None {
         framework: String,
         model_prefix: String,
         precision: String,
         runner: String,
+        scenario: ScenarioType,
     },
     #[error("recipes `{first}` and `{second}` match equally well")]
     Tie { first: String, second: String },
 }
 
-/// The index of the most specific recipe that matches; two equally specific ones are an error.
-pub(super) fn best(recipes: &[NamedRecipe], point: &Point) -> Result<usize, RecipeError> {
-    let matching = recipes.iter().enumerate().filter_map(|(i, named)| {
-        let conditions = &named.recipe.matches;
-        holds(conditions, point).then_some((i, specificity(conditions)))
-    });
-    let mut best: Option<(usize, usize)> = None;
-    let mut tied = None;
-    for (i, conditions) in matching {
-        match best {
-            Some((_, most)) if most > conditions => {}
-            Some((first, most)) if most == conditions => tied = Some((first, i)),
-            _ => (best, tied) = (Some((i, conditions)), None),
+/// The recipes of a project with their patterns, made once for all points.
+pub(super) struct Recipes<'a> {
+    all: &'a [NamedRecipe],
+    patterns: Vec<[Option<Text<'a>>; 5]>,
+}
+
+/// A condition on a text: a pattern, or the text itself. A pattern that is no glob can still be the literal name.
+struct Text<'a> {
+    literal: &'a str,
+    glob: Option<GlobMatcher>,
+}
+
+impl<'a> Text<'a> {
+    fn new(pattern: &'a str) -> Self {
+        let special = |c: char| "*?[]{}\\".contains(c);
+        let glob = pattern.contains(special).then(|| Glob::new(pattern).ok());
+        Self {
+            literal: pattern,
+            glob: glob.flatten().map(|glob| glob.compile_matcher()),
         }
     }
-    match (best, tied) {
-        (_, Some((first, second))) => Err(RecipeError::Tie {
-            first: recipes[first].name.clone(),
-            second: recipes[second].name.clone(),
-        }),
-        (Some((i, _)), None) => Ok(i),
-        (None, None) => Err(RecipeError::None {
-            framework: point.framework.clone(),
-            model_prefix: point.model_prefix.clone(),
-            precision: point.precision.clone(),
-            runner: point.runner.clone(),
-        }),
+
+    fn is_match(&self, value: &str) -> bool {
+        self.literal == value || self.glob.as_ref().is_some_and(|glob| glob.is_match(value))
     }
 }
 
-fn holds(conditions: &Match, point: &Point) -> bool {
-    let text = |pattern: &Option<String>, value: &str| match pattern {
-        None => true,
-        // A pattern that is no glob can still be the literal name.
-        Some(pattern) => {
-            pattern == value || Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(value))
+impl<'a> Recipes<'a> {
+    pub(super) fn new(recipes: &'a [NamedRecipe]) -> Self {
+        let patterns = recipes.iter().map(|named| {
+            let conditions = &named.recipe.matches;
+            [
+                &conditions.config,
+                &conditions.model,
+                &conditions.model_prefix,
+                &conditions.precision,
+                &conditions.runner,
+            ]
+            .map(|pattern| pattern.as_deref().map(Text::new))
+        });
+        Self {
+            all: recipes,
+            patterns: patterns.collect(),
         }
+    }
+
+    /// The index of the most specific recipe that matches; two equally specific ones are an error.
+    pub(super) fn best(&self, point: &Point) -> Result<usize, RecipeError> {
+        let matching = self.all.iter().zip(&self.patterns).enumerate();
+        let matching = matching.filter_map(|(i, (named, texts))| {
+            let conditions = &named.recipe.matches;
+            holds(conditions, texts, point).then_some((i, specificity(conditions)))
+        });
+        let mut best: Option<(usize, usize)> = None;
+        let mut tied = None;
+        for (i, conditions) in matching {
+            match best {
+                Some((_, most)) if most > conditions => {}
+                Some((first, most)) if most == conditions => tied = Some((first, i)),
+                _ => (best, tied) = (Some((i, conditions)), None),
+            }
+        }
+        match (best, tied) {
+            (_, Some((first, second))) => Err(RecipeError::Tie {
+                first: self.all[first].name.clone(),
+                second: self.all[second].name.clone(),
+            }),
+            (Some((i, _)), None) => Ok(i),
+            (None, None) => Err(RecipeError::None {
+                framework: point.framework.clone(),
+                model_prefix: point.model_prefix.clone(),
+                precision: point.precision.clone(),
+                runner: point.runner.clone(),
+                scenario: point.scenario_type(),
+            }),
+        }
+    }
+}
+
+fn holds(conditions: &Match, texts: &[Option<Text<'_>>; 5], point: &Point) -> bool {
+    let values = [
+        &point.config.0,
+        &point.model,
+        &point.model_prefix,
+        &point.precision,
+        &point.runner,
+    ];
+    let hold = |(text, value): (&Option<Text<'_>>, &String)| match text {
+        Some(text) => text.is_match(value),
+        None => true,
     };
     conditions.framework == point.framework
-        && text(&conditions.config, &point.config.0)
-        && text(&conditions.model, &point.model)
-        && text(&conditions.model_prefix, &point.model_prefix)
-        && text(&conditions.precision, &point.precision)
-        && text(&conditions.runner, &point.runner)
+        && texts.iter().zip(values).all(hold)
         && conditions.spec_decoding.is_none_or(|s| s == point.spec_decoding)
         && conditions
             .multinode
             .is_none_or(|m| m == matches!(point.topology, Topology::Multi { .. }))
+        && match &conditions.scenario_type {
+            Some(types) => types.contains(&point.scenario_type()),
+            None => point.scenario_type() == ScenarioType::FixedSeqLen,
+        }
 }
 
 fn specificity(conditions: &Match) -> usize {
@@ -82,6 +138,7 @@ fn specificity(conditions: &Match) -> usize {
         runner,
         spec_decoding,
         multinode,
+        scenario_type,
     } = conditions;
     1 + [config, model, model_prefix, precision, runner]
         .iter()
@@ -89,6 +146,7 @@ fn specificity(conditions: &Match) -> usize {
         .count()
         + usize::from(spec_decoding.is_some())
         + usize::from(multinode.is_some())
+        + usize::from(scenario_type.is_some())
 }
 
 #[cfg(test)]
@@ -101,7 +159,10 @@ mod tests {
     fn recipe_of(fixture: &Fixture, config: &str) -> Result<String, RecipeError> {
         let points = crate::matrix::expand(&fixture.project.configs, &fixture.project.runners).points;
         let point = points.iter().find(|point| point.config.0 == config).unwrap();
-        best(&fixture.project.recipes, point).map(|i| fixture.project.recipes[i].name.clone())
+        let recipes = Recipes::new(&fixture.project.recipes);
+        recipes
+            .best(point)
+            .map(|i| fixture.project.recipes[i].name.clone())
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
 use crate::config::yaml::Node;
+use crate::matrix::{EvalPolicy, can_be_checked, marked};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,10 @@ pub struct Selection {
     pub broken: Vec<usize>,
     /// All selected targets with everything that they need.
     pub targets: BTreeSet<NodeIndex>,
+    /// Points of which the whole chain was selected, their checks of accuracy among it.
+    whole: BTreeSet<usize>,
+    /// Points of which the check of accuracy was selected by its kind.
+    checked: BTreeSet<usize>,
 }
 
 impl Selection {
@@ -42,17 +47,57 @@ impl Selection {
         selection
     }
 
-    /// Keeps of the selected measurements and rows those of the points in `keep`, with what they need.
-    pub fn restrict(&mut self, graph: &Graph, keep: &BTreeSet<usize>) {
-        self.broken.retain(|point| keep.contains(point));
+    /// Keeps of the selected measurements and rows those of the points in `measure`, of the checks of accuracy those in
+    /// `check`, with what they need.
+    pub fn restrict(&mut self, graph: &Graph, measure: &BTreeSet<usize>, check: &BTreeSet<usize>) {
+        self.broken
+            .retain(|point| measure.contains(point) || check.contains(point));
         self.points.clear();
         self.targets.retain(|node| match graph.dag[*node].spec {
-            Spec::Bench { point, .. } | Spec::Process { point } | Spec::Eval { point } => {
-                keep.contains(&point)
-            }
+            Spec::Bench { point, .. } | Spec::Process { point } => measure.contains(&point),
+            Spec::Eval { point, .. } => check.contains(&point),
             Spec::Image(_) | Spec::Server { .. } | Spec::Collect | Spec::Summarize => false,
         });
         close(graph, self);
+    }
+
+    /// Adds the checks of accuracy of the points in `check` that have one.
+    pub fn add_evals(&mut self, graph: &Graph, check: &BTreeSet<usize>) {
+        let chains = check
+            .iter()
+            .filter_map(|point| graph.chains[*point].as_ref().ok());
+        self.targets.extend(chains.filter_map(|chain| chain.eval));
+        close(graph, self);
+    }
+
+    /// The points that the policy checks. What was asked for as `eval:PATTERN` is so of all scenarios.
+    pub fn marked(&self, graph: &Graph, policy: EvalPolicy) -> BTreeSet<usize> {
+        let of = |points: &BTreeSet<usize>, policy| {
+            let points: Vec<usize> = points.iter().copied().collect();
+            marked(&graph.points, &points, policy)
+        };
+        let by_kind = match policy {
+            EvalPolicy::Default => EvalPolicy::Only,
+            other => other,
+        };
+        let mut all = of(&self.whole, policy);
+        all.extend(of(&self.checked, by_kind));
+        all
+    }
+
+    /// The points whose accuracy may be checked, if the policy or a changelog asks for it.
+    pub fn checkable(&self) -> impl Iterator<Item = usize> {
+        self.whole.union(&self.checked).copied()
+    }
+
+    /// The selected checks of accuracy, with their points.
+    pub fn evals<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = (usize, NodeIndex)> + 'a {
+        self.targets
+            .iter()
+            .filter_map(|node| match graph.dag[*node].spec {
+                Spec::Eval { point, .. } => Some((point, *node)),
+                _ => None,
+            })
     }
 
     /// Names it after `words`; its own words become the ids of its points, which select them again.
@@ -117,14 +162,19 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
     }
     let taken_away = |id: &super::target::TargetId| patterns.iter().any(|p| p.negated && p.matches(id));
     selection.targets.retain(|node| !taken_away(&graph.dag[*node].id));
-    selection.broken.retain(|point| {
+    let stays = |point: &usize, kinds: &[Option<Kind>]| {
         !patterns
             .iter()
-            .any(|p| p.negated && p.kind.is_none() && p.matches_name(&point_ids[*point]))
-    });
+            .any(|p| p.negated && kinds.contains(&p.kind) && p.matches_name(&point_ids[*point]))
+    };
+    selection.broken.retain(|point| stays(point, &[None]));
+    for points in [&mut selection.whole, &mut selection.checked] {
+        points.retain(|point| stays(point, &[None, Some(Kind::Eval)]));
+    }
     selection.broken.sort_unstable();
     selection.broken.dedup();
-    if selection.targets.is_empty() && selection.broken.is_empty() && !words.is_empty() {
+    let nothing = selection.targets.is_empty() && selection.broken.is_empty() && selection.checked.is_empty();
+    if nothing && !words.is_empty() {
         return Err(SelectError::Empty);
     }
     close(graph, &mut selection);
@@ -209,14 +259,22 @@ fn sweep_patterns<'a>(
 fn match_one(graph: &Graph, point_ids: &[String], pattern: &Pattern, selection: &mut Selection) -> bool {
     let mut matched = false;
     match pattern.kind {
-        None | Some(Kind::Bench | Kind::Process | Kind::Server) => {
+        None | Some(Kind::Bench | Kind::Eval | Kind::Process | Kind::Server) => {
             for (i, id) in point_ids.iter().enumerate() {
                 if !pattern.matches_name(id) {
+                    continue;
+                }
+                if pattern.kind == Some(Kind::Eval) && !can_be_checked(&graph.points[i]) {
                     continue;
                 }
                 matched = true;
                 if pattern.negated {
                     continue;
+                }
+                match pattern.kind {
+                    None => drop(selection.whole.insert(i)),
+                    Some(Kind::Eval) => drop(selection.checked.insert(i)),
+                    Some(_) => {}
                 }
                 match (&graph.chains[i], pattern.kind) {
                     (Err(_), _) => selection.broken.push(i),
@@ -226,6 +284,8 @@ fn match_one(graph: &Graph, point_ids: &[String], pattern: &Pattern, selection: 
                     (Ok(chain), Some(Kind::Server)) => {
                         selection.targets.insert(chain.server);
                     }
+                    // Which of them are checked is told by the policy.
+                    (Ok(_), Some(Kind::Eval)) => {}
                     (Ok(chain), Some(_)) => {
                         selection.targets.insert(chain.bench);
                     }

@@ -119,6 +119,21 @@ pub struct Bench {
     pub trial: u32,
 }
 
+/// Why a bench of agent traces cannot run.
+pub const NO_AGENTIC_CLIENT: &str = "this version of sweep has no client that replays agent traces";
+
+/// Why a check of accuracy cannot run.
+pub const NO_EVALS: &str = "this version of sweep plans checks of accuracy and cannot run them";
+
+/// A check of accuracy. Planned: this version runs none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eval {
+    /// Questions in flight at a time.
+    pub conc: u32,
+    /// The longest question with its answer, in tokens; none where traces decide.
+    pub max_model_len: Option<u32>,
+}
+
 /// Who sends the load.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Client {
@@ -129,13 +144,20 @@ pub enum Client {
         /// Failed requests over all, in [0, 1].
         failed_share: f64,
     },
+    /// One that replays traces of coding agents. Planned: there is none yet.
+    AgentTraces {
+        /// Agents at work at a time.
+        conc: u32,
+        /// In s.
+        duration: u32,
+    },
 }
 
 impl Client {
     /// The name of what it leaves, from which a row is computed.
     pub fn output(&self) -> &'static str {
         match self {
-            Self::Builtin { .. } => "trace",
+            Self::Builtin { .. } | Self::AgentTraces { .. } => "trace",
             Self::Script { .. } => "client.json",
         }
     }
@@ -263,12 +285,29 @@ impl Bench {
                 inputs.text("isolation", &self.isolation);
                 inputs.text("limit failed-share", failed_share.to_string());
             }
+            Client::AgentTraces { conc, duration } => {
+                inputs.text("isolation", &self.isolation);
+                inputs.text("traces conc", conc.to_string());
+                inputs.text("traces duration", duration.to_string());
+            }
         }
         inputs.text("trial", self.trial.to_string());
         inputs
     }
 }
 
+impl Eval {
+    /// The inputs of the check: its server's, and its own.
+    pub fn inputs(&self, server: &Server) -> Inputs {
+        let mut inputs = Inputs::new("eval");
+        server.push(&mut inputs);
+        inputs.text("eval conc", self.conc.to_string());
+        if let Some(tokens) = self.max_model_len {
+            inputs.text("eval max-model-len", tokens.to_string());
+        }
+        inputs
+    }
+}
 /// How the points of a combined script are kept apart.
 pub const SCRIPT_ISOLATION: &str = "a run of the script for each point";
 
@@ -486,13 +525,13 @@ mod tests {
         fn workload(bench: &mut Bench) -> &mut Workload {
             match &mut bench.client {
                 Client::Builtin { workload, .. } => workload,
-                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+                _ => unreachable!("the fixture's client is built in"),
             }
         }
         fn limits(bench: &mut Bench) -> &mut Limits {
             match &mut bench.client {
                 Client::Builtin { limits, .. } => limits,
-                Client::Script { .. } => unreachable!("the fixture's client is built in"),
+                _ => unreachable!("the fixture's client is built in"),
             }
         }
         let changes: [Change<Bench>; 16] = [

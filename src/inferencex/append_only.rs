@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::git::Git;
 use crate::config::source::Source;
 
 use super::changelog::{MASTER_CONFIGS, POINT_FIELDS, RUNNER_CONFIG};
 use super::changelog_entry::{Entry, SCENARIO_TYPES};
-use super::git::Git;
 use super::input::Masters;
 use super::pyvalue::{Dict, PyValue};
 use super::rows::AGENTIC;

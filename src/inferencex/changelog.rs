@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::git::Git;
 
 use super::append_only::{self, Base};
 use super::changelog_entry::{Entry, SCENARIO_TYPES};
 use super::evals::Evals;
 use super::expand::{Filters, TestConfig, test_config};
-use super::git::Git;
 use super::input::{Masters, read_masters};
 use super::model_dump::dump;
 use super::python_json::{Layout, dumps};
@@ -44,7 +44,7 @@ pub struct ChangelogSweep {
 pub fn process(root: &Path, sweep: &ChangelogSweep, notes: &mut Diagnostics) -> Result<PyValue, Diagnostics> {
     let git = Git(root);
     let diff = git
-        .diff(&sweep.base_ref, &sweep.head_ref, &sweep.changelog)
+        .diff(&[&sweep.base_ref, &sweep.head_ref], &sweep.changelog)
         .map_err(|error| Diagnostic::error(error.to_string()))?;
     let added = added_lines(&diff, &sweep.changelog)?;
     let entries = Entry::read_all(&sweep.changelog, added)?;

@@ -16,7 +16,6 @@ mod eval_tables;
 mod evals;
 mod expand;
 mod fnmatch;
-mod git;
 mod input;
 mod local_time;
 mod master_schema;

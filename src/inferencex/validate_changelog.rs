@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::diagnostic::Diagnostics;
 
 use super::changelog::{ChangelogSweep, process};
-use super::git::{Git, GitError};
+use crate::config::git::{Git, GitError};
 
 /// Why a changelog may not be merged.
 #[derive(Debug, thiserror::Error)]

@@ -1,24 +1,22 @@
 //! Which points are checked for accuracy: InferenceX's choice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 
-use serde::{Deserialize, Serialize};
-
-use super::point::{ConfigKey, Point, Scenario, Topology};
+use super::point::{Point, Topology};
 use crate::config::changelog::ScenarioType;
 
-/// What is checked beside, or in the place of, being measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+/// Which points are checked for accuracy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum EvalPolicy {
-    /// The chosen fixed-length points.
+    /// Of fixed lengths the chosen few, beside the measurements.
     #[default]
     Default,
-    /// The chosen points of all scenarios.
+    /// Of all scenarios the chosen few, and no measurements.
     Only,
-    /// Every point that can be checked.
+    /// All that can be, beside the measurements.
     All,
-    /// No point.
+    /// None.
     None,
 }
 
@@ -28,20 +26,26 @@ const LEAST_CONC: u32 = 16;
 /// The lengths that are checked, in tokens.
 const LENGTHS: (u32, u32) = (8192, 1024);
 
-/// Indices of the points among `chosen` that the policy checks.
+/// Whether there is a policy under which the point is checked.
+pub fn can_be_checked(point: &Point) -> bool {
+    point.lengths().is_none_or(|lengths| lengths == LENGTHS)
+}
+
+/// Indices of the points among `chosen` that the policy checks; where several would do, the one that comes first there.
 ///
 /// One node: of the points that differ in sizes and concurrency only, those of the highest and of the middle
 /// concurrency. Several nodes: of each deployment the highest concurrency. Agentic on one node: the first point of the
 /// highest concurrency of each model, label, engine and precision.
-pub fn marked(points: &[Point], chosen: &BTreeSet<usize>, policy: EvalPolicy) -> BTreeSet<usize> {
+pub fn marked(points: &[Point], chosen: &[usize], policy: EvalPolicy) -> BTreeSet<usize> {
     let of = |multi: bool, scenario: ScenarioType| {
         chosen.iter().copied().filter(move |i| {
             let point = &points[*i];
-            matches!(point.topology, Topology::Multi { .. }) == multi && point.scenario_type() == scenario
+            matches!(point.topology, Topology::Multi { .. }) == multi
+                && point.scenario_type() == scenario
+                && can_be_checked(point)
         })
     };
-    let fixed =
-        |multi: bool| of(multi, ScenarioType::FixedSeqLen).filter(|i| points[*i].lengths() == Some(LENGTHS));
+    let fixed = |multi: bool| of(multi, ScenarioType::FixedSeqLen);
     let loaded = |i: &usize| points[*i].conc >= LEAST_CONC;
     let agentic = |multi: bool| of(multi, ScenarioType::AgenticCoding);
     let mut marked = BTreeSet::new();
@@ -49,15 +53,15 @@ pub fn marked(points: &[Point], chosen: &BTreeSet<usize>, policy: EvalPolicy) ->
         EvalPolicy::None => {}
         EvalPolicy::Default | EvalPolicy::Only => {
             marked.extend(highest_and_middle(points, fixed(false).filter(loaded)));
-            marked.extend(highest(points, fixed(true).filter(loaded), deployment));
+            marked.extend(highest(points, fixed(true).filter(loaded), Point::deployment));
             if policy == EvalPolicy::Only {
                 marked.extend(highest(points, agentic(false), fleet));
-                marked.extend(highest(points, agentic(true).filter(loaded), deployment));
+                marked.extend(highest(points, agentic(true).filter(loaded), Point::deployment));
             }
         }
         EvalPolicy::All => {
             marked.extend(fixed(false).chain(fixed(true)).chain(agentic(false)));
-            marked.extend(highest(points, agentic(true), deployment));
+            marked.extend(highest(points, agentic(true), Point::deployment));
         }
     }
     marked
@@ -68,7 +72,7 @@ fn highest_and_middle(points: &[Point], eligible: impl Iterator<Item = usize>) -
     for i in eligible {
         let point = &points[i];
         let dp_attn = matches!(point.topology, Topology::Single(p) if p.dp_attn);
-        let group = (fleet(point), point.lengths(), point.spec_decoding.name(), dp_attn);
+        let group = (fleet(point), point.lengths(), point.spec_decoding, dp_attn);
         groups
             .entry(group)
             .or_default()
@@ -86,12 +90,12 @@ fn highest_and_middle(points: &[Point], eligible: impl Iterator<Item = usize>) -
 }
 
 /// The first point of the highest concurrency in each group.
-fn highest(
-    points: &[Point],
+fn highest<'a, G: Hash + Eq>(
+    points: &'a [Point],
     eligible: impl Iterator<Item = usize>,
-    group: fn(&Point) -> String,
+    group: fn(&'a Point) -> G,
 ) -> BTreeSet<usize> {
-    let mut best = HashMap::<String, usize>::new();
+    let mut best = HashMap::<G, usize>::new();
     for i in eligible {
         let best = best.entry(group(&points[i])).or_insert(i);
         if points[i].conc > points[*best].conc {
@@ -101,29 +105,68 @@ fn highest(
     best.into_values().collect()
 }
 
-fn fleet(point: &Point) -> String {
-    [&point.model, &point.runner, &point.framework, &point.precision]
-        .map(String::as_str)
-        .join("\n")
+fn fleet(point: &Point) -> [&str; 4] {
+    [&point.model, &point.runner, &point.framework, &point.precision].map(String::as_str)
 }
 
-/// All that makes the deployment, whatever the config is called.
-fn deployment(point: &Point) -> String {
-    let nameless = Point {
-        config: ConfigKey(String::new()),
-        mark: String::new(),
-        conc: 0,
-        ..point.clone()
-    };
-    serde_json::to_string(&nameless).expect("a point is plain data")
-}
+#[cfg(test)]
+mod tests {
+    use super::super::point::{ConfigKey, Parallel, Scenario};
+    use super::*;
+    use crate::config::master::SpecDecoding;
 
-impl Point {
-    /// The type of its scenario.
-    pub fn scenario_type(&self) -> ScenarioType {
-        match self.scenario {
-            Scenario::FixedSeqLen { .. } => ScenarioType::FixedSeqLen,
-            Scenario::AgenticCoding(_) => ScenarioType::AgenticCoding,
+    fn point(config: &str, tp: u32, conc: u32) -> Point {
+        Point {
+            config: ConfigKey(config.to_owned()),
+            image: "i".to_owned(),
+            model: "m".to_owned(),
+            model_prefix: "m".to_owned(),
+            precision: "fp8".to_owned(),
+            framework: "sglang".to_owned(),
+            runner: "h200".to_owned(),
+            scenario: Scenario::FixedSeqLen { isl: 8192, osl: 1024 },
+            topology: Topology::Single(Parallel { tp, ..Parallel::ONE }),
+            spec_decoding: SpecDecoding::None,
+            conc,
+            router: None,
+            kv_p2p_transfer: None,
+            mark: String::new(),
         }
+    }
+
+    fn concs(points: &[Point], policy: EvalPolicy) -> Vec<(u32, u32)> {
+        let all: Vec<usize> = (0..points.len()).collect();
+        let of = |i: usize| match points[i].topology {
+            Topology::Single(parallel) => (parallel.tp, points[i].conc),
+            Topology::Multi { .. } => panic!("of one node"),
+        };
+        marked(points, &all, policy).into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn of_one_node_the_highest_and_the_upper_middle_of_all_sizes_together() {
+        let points =
+            [(8, 4), (8, 16), (8, 32), (8, 64), (4, 64), (4, 128)].map(|(tp, conc)| point("a", tp, conc));
+        let expected = [(8, 64), (4, 64), (4, 128)];
+        assert_eq!(concs(&points, EvalPolicy::Default), expected);
+        assert_eq!(concs(&points, EvalPolicy::Only), expected);
+        assert_eq!(concs(&points, EvalPolicy::All).len(), 6);
+        assert!(concs(&points, EvalPolicy::None).is_empty());
+    }
+
+    #[test]
+    fn configs_of_one_model_and_label_are_one_group_and_other_settings_are_not() {
+        let mut points = [point("a", 8, 16), point("b", 8, 32), point("b", 8, 64)];
+        assert_eq!(concs(&points, EvalPolicy::Default), [(8, 32), (8, 64)]);
+        points[0].spec_decoding = SpecDecoding::Mtp;
+        assert_eq!(concs(&points, EvalPolicy::Default), [(8, 16), (8, 64)]);
+    }
+
+    #[test]
+    fn other_lengths_are_never_checked() {
+        let mut other = point("a", 8, 64);
+        other.scenario = Scenario::FixedSeqLen { isl: 1024, osl: 1024 };
+        assert!(!can_be_checked(&other));
+        assert!(concs(&[other], EvalPolicy::All).is_empty());
     }
 }

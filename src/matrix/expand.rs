@@ -35,43 +35,27 @@ pub fn expand(configs: &[Config], runners: &Runners) -> Matrix {
     tell_apart(points)
 }
 
-/// A point of the config without what its search space says.
-fn single_base(key: &str, config: &SingleNode) -> Point {
-    Point {
-        config: ConfigKey(key.to_owned()),
-        image: config.image.clone(),
-        model: config.model.clone(),
-        model_prefix: config.model_prefix.clone(),
-        precision: config.precision.clone(),
-        framework: config.framework.clone(),
-        runner: config.runner.clone(),
-        scenario: Scenario::FixedSeqLen { isl: 0, osl: 0 },
-        topology: Topology::Single(Parallel::ONE),
-        spec_decoding: SpecDecoding::None,
-        conc: 0,
-        router: config.router.clone(),
-        kv_p2p_transfer: None,
-        mark: String::new(),
-    }
-}
-
-fn multi_base(key: &str, config: &MultiNode) -> Point {
-    Point {
-        config: ConfigKey(key.to_owned()),
-        image: config.image.clone(),
-        model: config.model.clone(),
-        model_prefix: config.model_prefix.clone(),
-        precision: config.precision.clone(),
-        framework: config.framework.clone(),
-        runner: config.runner.clone(),
-        scenario: Scenario::FixedSeqLen { isl: 0, osl: 0 },
-        topology: Topology::Single(Parallel::ONE),
-        spec_decoding: SpecDecoding::None,
-        conc: 0,
-        router: config.router.clone(),
-        kv_p2p_transfer: config.kv_p2p_transfer.clone(),
-        mark: String::new(),
-    }
+/// A point of a config without what its search space says. The two forms share their fields, not a type: what users
+/// write is flat.
+macro_rules! base {
+    ($key:expr, $config:expr, $kv_p2p_transfer:expr) => {
+        Point {
+            config: ConfigKey($key.to_owned()),
+            image: $config.image.clone(),
+            model: $config.model.clone(),
+            model_prefix: $config.model_prefix.clone(),
+            precision: $config.precision.clone(),
+            framework: $config.framework.clone(),
+            runner: $config.runner.clone(),
+            scenario: Scenario::FixedSeqLen { isl: 0, osl: 0 },
+            topology: Topology::Single(Parallel::ONE),
+            spec_decoding: SpecDecoding::None,
+            conc: 0,
+            router: $config.router.clone(),
+            kv_p2p_transfer: $kv_p2p_transfer,
+            mark: String::new(),
+        }
+    };
 }
 
 /// What the search space puts into a point; absent values are those of the config.
@@ -102,7 +86,7 @@ impl Found<'_> {
 }
 
 fn expand_single(key: &str, config: &SingleNode, runners: &Runners, points: &mut Vec<Point>) {
-    let base = single_base(key, config);
+    let base = base!(key, config, None);
     for item in config.scenarios.fixed_seq_len() {
         let scenario = Scenario::FixedSeqLen {
             isl: item.isl,
@@ -130,7 +114,7 @@ fn expand_single(key: &str, config: &SingleNode, runners: &Runners, points: &mut
 }
 
 fn expand_multi(key: &str, config: &MultiNode, runners: &Runners, points: &mut Vec<Point>) {
-    let base = multi_base(key, config);
+    let base = base!(key, config, config.kv_p2p_transfer.clone());
     for item in config.scenarios.fixed_seq_len() {
         let scenario = Scenario::FixedSeqLen {
             isl: item.isl,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::changelog::ScenarioType;
 use crate::config::master::{Component, KvOffloading, OffloadBackend, SpecDecoding, Worker, gpus};
 
 /// The name of a master-config entry, as `dsr1-fp8-h200-sglang`.
@@ -44,7 +45,7 @@ pub struct Point {
 }
 
 /// What is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "scenario", rename_all = "kebab-case")]
 pub enum Scenario {
     /// Requests of nominal lengths, in tokens.
@@ -54,7 +55,7 @@ pub enum Scenario {
 }
 
 /// What an agentic scenario says beside the topology.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Agentic {
     pub kv_offloading: KvOffloading,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +70,7 @@ pub struct Agentic {
 pub const AGENTIC_DURATION: u32 = 3600;
 
 /// How a deployment is spread over GPUs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
     Single(Parallel),
@@ -121,7 +122,45 @@ impl Topology {
     }
 }
 
+/// All that makes the deployment of a point and what is sent to it but the concurrency, whatever its config is called.
+pub type Deployment<'a> = (
+    [&'a str; 6],
+    &'a Scenario,
+    &'a Topology,
+    SpecDecoding,
+    Option<&'a Component>,
+    Option<&'a str>,
+);
+
 impl Point {
+    /// What it has in common with the points that differ from it in concurrency or name alone.
+    pub fn deployment(&self) -> Deployment<'_> {
+        let texts = [
+            &self.image,
+            &self.model,
+            &self.model_prefix,
+            &self.precision,
+            &self.framework,
+            &self.runner,
+        ];
+        (
+            texts.map(String::as_str),
+            &self.scenario,
+            &self.topology,
+            self.spec_decoding,
+            self.router.as_ref(),
+            self.kv_p2p_transfer.as_deref(),
+        )
+    }
+
+    /// The type of its scenario.
+    pub fn scenario_type(&self) -> ScenarioType {
+        match self.scenario {
+            Scenario::FixedSeqLen { .. } => ScenarioType::FixedSeqLen,
+            Scenario::AgenticCoding(_) => ScenarioType::AgenticCoding,
+        }
+    }
+
     /// Nominal input and output length in tokens, where all requests have the same.
     pub fn lengths(&self) -> Option<(u32, u32)> {
         match self.scenario {

@@ -9,7 +9,7 @@ use super::estimate::Estimates;
 use super::state::State;
 use crate::config::project::Project;
 use crate::config::sweepfile::{Executor, Pool, Profile, Share};
-use crate::graph::spec::{Form, Image, Server};
+use crate::graph::spec::{Client, Form, Image, NO_AGENTIC_CLIENT, Server};
 use crate::graph::{Graph, Selection};
 use crate::matrix::Point;
 
@@ -66,7 +66,8 @@ pub(super) fn sessions(
     priority: impl Fn(&Point) -> i32,
 ) -> Vec<Session> {
     let mut by_server = Vec::<(NodeIndex, Vec<usize>)>::new();
-    let mut position = BTreeMap::<NodeIndex, usize>::new();
+    // Benches of agent traces cannot run; those beside them on the same server can.
+    let mut position = BTreeMap::<(NodeIndex, bool), usize>::new();
     for point in &selection.points {
         let Ok(chain) = &graph.chains[*point] else {
             continue;
@@ -75,10 +76,11 @@ pub(super) fn sessions(
             continue;
         }
         let alone = graph.server(chain.server).handling.reset.is_none();
-        match position.get(&chain.server) {
+        let group = (chain.server, replays_traces(graph, chain.bench));
+        match position.get(&group) {
             Some(at) if !alone => by_server[*at].1.push(*point),
             _ => {
-                position.insert(chain.server, by_server.len());
+                position.insert(group, by_server.len());
                 by_server.push((chain.server, vec![*point]));
             }
         }
@@ -86,18 +88,18 @@ pub(super) fn sessions(
     let session = |(node, points): (NodeIndex, Vec<usize>)| {
         let server = graph.server(node);
         let ids: Vec<String> = points.iter().map(|p| graph.points[*p].id()).collect();
-        let image = graph.chains[points[0]]
+        let chain = graph.chains[points[0]]
             .as_ref()
-            .expect("only compiled points are grouped")
-            .image;
+            .expect("only compiled points are grouped");
         let simulated = server.simulated.is_some();
         let (pools, blocked) = match runnable(project, profile, server) {
+            _ if replays_traces(graph, chain.bench) => (Vec::new(), Some(NO_AGENTIC_CLIENT.to_owned())),
             Ok(pools) => (pools, None),
             Err(reason) => (Vec::new(), Some(reason)),
         };
         Session {
             server: node,
-            image,
+            image: chain.image,
             priority: points
                 .iter()
                 .map(|p| priority(&graph.points[*p]))
@@ -120,6 +122,10 @@ pub(super) fn sessions(
         }
     };
     by_server.into_iter().map(session).collect()
+}
+
+fn replays_traces(graph: &Graph, bench: NodeIndex) -> bool {
+    matches!(graph.bench(bench).client, Client::AgentTraces { .. })
 }
 
 /// The server's pools that can run it, or why none can.

@@ -382,6 +382,7 @@ mod tests {
             server,
             bench,
             process,
+            ..
         } = chain(&graph, 2);
         let needs = |target: String| State::Stale(Reason::Needs { target });
         assert_eq!(*state(&plan, process), needs(bench_id(&graph, 2).to_string()));

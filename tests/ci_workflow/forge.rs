@@ -18,7 +18,7 @@ jobs:
   sweep:
     permissions: { actions: read, contents: read, pull-requests: read }
     uses: ./.github/workflows/sweep.yml
-    with: { options: --shards 3, install: 'false' }
+    with: { options: --per-pool --shards 3, runners: '{ \"sim\": \"sim-hosts\" }', install: 'false' }
 ";
 
 /// Serves unless a file, which no key knows of, says that it is broken.
@@ -186,6 +186,8 @@ impl Forge {
             ".github/workflows/bench.yml",
             "-P",
             "ubuntu-latest=-self-hosted",
+            "-P",
+            "sim-hosts=-self-hosted",
         ]);
         act.args([
             "--json",

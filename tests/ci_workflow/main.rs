@@ -58,6 +58,10 @@ fn a_failed_shard_is_rerun_alone_and_main_reuses_what_the_pull_request_measured(
         "{again}"
     );
 
+    // "Re-run all jobs" plans anew, and finds in the cache what was collected.
+    let all = forge.run(&pull_request, 101, 3, &api);
+    assert!(all.succeeded() && all.measured() == 0, "{all}");
+
     // The pull request is merged. The default branch does not see its caches.
     let push = Event::push();
     let main = forge.run(&push, 102, 1, &api);

@@ -101,6 +101,16 @@ fn build() {
           --trim-conc
               Of points that differ in concurrency only, the lowest
 
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
           --shard <ID>
               Measure a shard of `sweep ci plan`, in the place of what patterns select
 
@@ -151,16 +161,39 @@ fn plan() {
     Usage: sweep plan [OPTIONS] [PATTERNS]...
 
     Arguments:
-      [PATTERNS]...  Patterns or names of sweeps; everything without any
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
 
     Options:
-      -C, --directory <FOLDER>    Work in this folder instead of the current one
-          --changed <BASE..HEAD>  Only what the changelog entries added between two commits ask for, as
-                                  `origin/main..HEAD`; of several ranges the union
-          --profile <NAME>        The profile of the Sweepfile to run on; its default one without this
-          --trim-conc             Of points that differ in concurrency only, the lowest
-          --format <FORMAT>       [default: text] [possible values: text, json]
-      -h, --help                  Print help
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --changed <BASE..HEAD>
+              Only what the changelog entries added between two commits ask for, as `origin/main..HEAD`;
+              of several ranges the union
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+          --trim-conc
+              Of points that differ in concurrency only, the lowest
+
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+      -h, --help
+              Print help (see a summary with '-h')
 
     Examples:
       sweep plan                         the whole project
@@ -235,6 +268,16 @@ fn ls() {
           --trim-conc
               Of points that differ in concurrency only, the lowest
 
+          --evals <MODE>
+              Which points are checked for accuracy: planned, but not run by this version. Without it
+              `default`; with `--changed` what the entries ask for
+
+              Possible values:
+              - default: Of fixed lengths the chosen few, beside the measurements
+              - only:    Of all scenarios the chosen few, and no measurements
+              - all:     All that can be, beside the measurements
+              - none:    None
+
           --format <FORMAT>
               [default: text]
               [possible values: text, json]
@@ -248,6 +291,7 @@ fn ls() {
       sweep ls '**/c64' '!*-trt'            by id, without some
       sweep ls 'dsr1-*' --kind server       the servers that they need
       sweep ls --changed origin/main..HEAD  what new changelog entries ask for
+      sweep ls 'dsr1-*' --evals only        the points whose accuracy is checked
       sweep ls --format json | jq length
     ");
 }

@@ -77,11 +77,13 @@ fn json_holds_what_a_point_is() {
       {
         "conc": 2,
         "config": "delta-fp4-h100-vllm",
+        "eval": null,
         "framework": "vllm",
         "gpus": 4,
         "id": "delta-fp4-h100-vllm/64_16/tp4/c2",
         "image": "vllm/vllm-openai:v0.11.0",
         "isl": 64,
+        "measured": true,
         "model": "openai/gpt-oss-120b",
         "model_prefix": "delta",
         "osl": 16,

@@ -5,7 +5,9 @@
 #[path = "../project/mod.rs"]
 mod project;
 
+mod changed;
 mod completions;
+mod evals;
 mod graph;
 mod help;
 mod ls;

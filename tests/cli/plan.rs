@@ -126,6 +126,7 @@ fn for_programs() {
       ],
       "stale": 2,
       "sweep": "delta-all",
+      "unrunnable": {},
       "version": 1
     }
     "#);

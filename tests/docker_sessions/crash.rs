@@ -82,12 +82,10 @@ fn a_build_that_is_killed_with_all_its_processes_leaves_a_container_that_the_nex
 
 /// A container that runs until it is told to end.
 fn create(lab: &Lab, name: &str, labels: HashMap<String, String>) {
-    let words = "/bin/sweep sim --port 8000 --gpu h100 --tp 1"
-        .split(' ')
-        .map(str::to_owned);
+    let words = "/bin/sweep sim --port 8000 --gpu h100 --tp 1 --model meta-llama/Llama-3.1-8B-Instruct";
     let body = ContainerCreateBody {
         image: Some(IMAGE.to_owned()),
-        entrypoint: Some(words.collect()),
+        entrypoint: Some(words.split(' ').map(str::to_owned).collect()),
         labels: Some(labels),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),

@@ -91,8 +91,25 @@ container:
   ipc: host
   shm-size: 16GiB
   mounts: [{ host: models, write: true }]
-  privileged: ''
 ",
     );
-    insta::assert_snapshot!(refused(&project, &["build"]), @"");
+    insta::assert_snapshot!(refused(&project, &["build"]), @"
+    error: `container` says nothing to the process executor
+     --> runners/local.yaml:3:3
+      |
+    3 |   ipc: host
+      |   ^^^^^^^^^ expected `executor: docker` for this launcher
+
+    error: `shm-size` has no effect beside `ipc: host`, whose shared memory is the host's
+     --> runners/local.yaml:4:13
+      |
+    4 |   shm-size: 16GiB
+      |             ^^^^^ expected one of the two
+
+    error: `models` is no absolute path
+     --> runners/local.yaml:5:11
+      |
+    5 |   mounts: [{ host: models, write: true }]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected a path that begins with `/`
+    ");
 }

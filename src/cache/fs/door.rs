@@ -63,6 +63,17 @@ pub struct FsError {
     pub cause: io::Error,
 }
 
+impl FsError {
+    /// Whether the next try will fail as well: the disk or a quota is full, or the file system reads only.
+    pub fn is_lasting(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(
+            self.cause.kind(),
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem
+        )
+    }
+}
+
 /// The system's words without the number that Rust appends.
 fn plain(cause: &io::Error) -> String {
     let text = cause.to_string();

@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn outputs_beyond_a_megabyte_are_told() {
-        assert!(outputs(&jobs(2000)).is_ok());
-        let bytes = outputs(&jobs(3000)).unwrap_err();
+        assert!(outputs(&jobs(2500)).is_ok());
+        let bytes = outputs(&jobs(5000)).map(drop).unwrap_err();
         assert!(bytes > MOST_BYTES);
     }
 }

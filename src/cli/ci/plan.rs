@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
     let mut graph = workspace.graph();
     // A commit that adds no changelog entry asks for nothing, which is no mistake of a job's.
     let added = args.changed.select_added(&workspace, &graph, &args.patterns)?;
-    let selection = added.map(|narrowed| narrowed.selection).unwrap_or_default();
+    let selection = added.unwrap_or_default();
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let now_unix_ms = unix_ms();
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         policy,
     )?;
     refuse_broken(&graph, &selection)?;
-    refuse_unrunnable(&workspace, &graph, &plan)?;
+    refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
     let deal = Deal {
         shards: args.shards.map_or(1, usize::from),
         per_pool: args.per_pool,
@@ -114,7 +114,8 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
     })?;
     Handed::write(&handover, &args.file.path(&workspace.cache))?;
     set_outputs(&outputs)?;
-    let fresh = selection.points.len() - jobs.iter().map(|job| job.points).sum::<usize>();
+    let stale: usize = plan.sessions.iter().map(|session| session.points.len()).sum();
+    let fresh = selection.points.len() - stale;
     append_step_summary(&summary(&jobs, fresh));
     for matrix in matrices(&jobs) {
         out(&format!("{}\n", line(&matrix)));

@@ -100,9 +100,11 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
     if let Err(error) = ended {
         return Ok(lost(told(&error), false));
     }
+    // At once: an engine that is being stopped is soon another, which remembers nothing.
+    let from_outside = !asked && kept.was_ended_from_outside().await;
     // Nothing is removed before its log is safe.
     let _ = timeout(LOG_DRAIN, log).await;
-    Ok(kept.conclude(asked).await)
+    Ok(kept.conclude(from_outside).await)
 }
 
 /// A word in between. One that is lost, as on a full disk, only makes others wait longer.
@@ -233,9 +235,8 @@ impl Kept<'_> {
     }
 
     /// Removes the container and tells how it ended.
-    async fn conclude(&self, asked: bool) -> Note {
+    async fn conclude(&self, from_outside: bool) -> Note {
         let state = state_of(self.client, self.id).await;
-        let was_ended = !asked && self.was_ended_through_the_engine().await;
         let removed = remove_from(self.client, self.id).await;
         let state = match (state, removed) {
             (Ok(Some(state)), Ok(())) => state,
@@ -247,7 +248,7 @@ impl Kept<'_> {
         };
         let code = state.exit_code.unwrap_or_default();
         let out_of_memory = state.oom_killed.unwrap_or_default();
-        if !asked && (self.disturbed || was_ended) {
+        if from_outside {
             let reason = format!(
                 "the container was ended from outside, as when its engine is stopped (exit code {code})"
             );
@@ -258,7 +259,10 @@ impl Kept<'_> {
 
     /// Whether somebody had the engine end the container, or the engine did so as it was stopped itself. What ends by
     /// itself, or by the kernel, is not in its book of signals sent.
-    async fn was_ended_through_the_engine(&self) -> bool {
+    async fn was_ended_from_outside(&self) -> bool {
+        if self.disturbed {
+            return true;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let options = EventsOptions {
             since: Some("0".to_owned()),
@@ -271,7 +275,7 @@ impl Kept<'_> {
         let mut signals = std::pin::pin!(self.client.events(Some(options)));
         match timeout(ANSWER, signals.next()).await {
             Ok(Some(Ok(_))) => true,
-            // An engine that is gone again has been stopped.
+            // An engine that does not answer is being stopped.
             Ok(Some(Err(error))) => !is_answer(&error),
             Ok(None) | Err(_) => false,
         }

@@ -1,4 +1,4 @@
-//! The little that the twins ask git.
+//! The little that is asked of git.
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// Why git gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GitError {
+pub enum GitError {
     #[error("could not run git: {0}; install it, or put it on PATH")]
     Spawn(io::Error),
     #[error("`git {command}` failed: {message}")]
@@ -17,30 +17,33 @@ pub(super) enum GitError {
 
 /// A repository's folder, or one inside it; empty for the current one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Git<'a>(pub &'a Path);
+pub struct Git<'a>(pub &'a Path);
 
 impl Git<'_> {
-    /// The unified diff of a file between two revisions.
-    pub(super) fn diff(self, base: &str, head: &str, file: &Path) -> Result<String, GitError> {
+    /// The unified diff of a file over `revisions`: a range, or two of them.
+    pub fn diff(self, revisions: &[&str], file: &Path) -> Result<String, GitError> {
         let file = file.to_string_lossy();
         // What a user's configuration adds to a diff is not in the text that is read here.
-        self.run(&[
+        let options = [
             "diff",
             "--no-color",
             "--no-ext-diff",
             "--no-textconv",
             "--src-prefix=a/",
             "--dst-prefix=b/",
-            base,
-            head,
-            "--",
-            &file,
-        ])
+            "--unified=3",
+        ];
+        self.run(&[&options, revisions, &["--", &file]].concat())
     }
 
     /// A file as it was at a revision.
-    pub(super) fn show(self, revision: &str, file: &Path) -> Result<String, GitError> {
+    pub fn show(self, revision: &str, file: &Path) -> Result<String, GitError> {
         self.run(&["show", &format!("{revision}:./{}", file.display())])
+    }
+
+    /// Where the histories of two revisions part.
+    pub fn merge_base(self, one: &str, other: &str) -> Result<String, GitError> {
+        Ok(self.run(&["merge-base", one, other])?.trim().to_owned())
     }
 
     fn run(self, words: &[&str]) -> Result<String, GitError> {
