@@ -19,7 +19,7 @@ fn answer(path: &str) -> (u16, &'static str) {
 }
 
 /// Answers requests without bodies on connections that end with each.
-fn serve(stream: UnixStream) {
+fn serve(mut stream: &UnixStream) {
     let mut lines = BufReader::new(stream.try_clone().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -30,7 +30,7 @@ fn serve(stream: UnixStream) {
     let head = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
-    let _ = (&stream).write_all([head.as_bytes(), body.as_bytes()].concat().as_slice());
+    let _ = stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice());
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn gpus_that_podman_would_not_pass_on_are_refused() {
     let project = project(&Plan::default(), pool, IMAGE);
     let socket = project.beside("podman.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    thread::spawn(move || listener.incoming().flatten().for_each(serve));
+    thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(&stream)));
     let mut command = project.command(&["build"]);
     command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
     let ran = project.run(command);
