@@ -11,6 +11,7 @@ pub mod launcher;
 mod lax;
 pub mod legacy;
 pub mod lists;
+pub mod looked;
 pub mod master;
 pub mod nearest;
 pub mod pins;

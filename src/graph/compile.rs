@@ -31,7 +31,7 @@ pub(super) struct Compiler<'a> {
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
     served: HashMap<String, Result<Served, HardwareError>>,
-    digests: HashMap<PathBuf, Result<Digest, String>>,
+    pub(super) digests: HashMap<PathBuf, Result<Digest, String>>,
     configs: HashMap<&'a str, &'a Config>,
 }
 

@@ -59,6 +59,16 @@ pub struct Policy {
     pub now_unix_ms: u64,
 }
 
+impl Policy {
+    /// The age in ms of a measurement that started at this time, where it is above the most that is allowed. A clock
+    /// that went back makes nothing old.
+    pub fn too_old(&self, started_unix_ms: u64) -> Option<(u64, Duration)> {
+        let age_ms = self.now_unix_ms.saturating_sub(started_unix_ms);
+        let max_age = self.max_age?;
+        (u128::from(age_ms) > max_age.as_millis()).then_some((age_ms, max_age))
+    }
+}
+
 /// Judges targets one after another; what they depend on first.
 pub struct Judge<'a> {
     pub graph: &'a Graph,
@@ -137,17 +147,13 @@ impl Judge<'_> {
         if self.policy.rerun {
             return Ok(State::Stale(Reason::Forced));
         }
-        let age_ms = self
-            .policy
-            .now_unix_ms
-            .saturating_sub(record.head().started_unix_ms);
-        match self.policy.max_age {
-            Some(max_age) if u128::from(age_ms) > max_age.as_millis() => Ok(State::Stale(Reason::TooOld {
+        Ok(match self.policy.too_old(record.head().started_unix_ms) {
+            Some((age_ms, max_age)) => State::Stale(Reason::TooOld {
                 age_s: age_ms / 1000,
                 max_age_s: max_age.as_secs(),
-            })),
-            _ => Ok(State::Fresh(evidence(record))),
-        }
+            }),
+            None => State::Fresh(evidence(record)),
+        })
     }
 
     fn process(&self, chain: &Chain, trace: Digest) -> Result<State, FsError> {

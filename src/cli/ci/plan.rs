@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::build::{append_step_summary, refuse_unrunnable};
+use super::super::build::refuse_unrunnable;
 use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
+use super::super::null_build::append_step_summary;
 use super::super::print::out;
 use super::super::report::counted;
 use super::super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
