@@ -1,7 +1,7 @@
 //! `sweep build`: measure what is stale, print the summary.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use super::cache::{CacheFolder, after_build};
 use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
+use super::lock::{pin_missing, refuse_unpinned, unpinned};
 use super::ls;
 use super::null_build::{NullBuild, print, say_finished, say_hit};
 use super::plan;
@@ -27,6 +28,7 @@ use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run 
 use crate::config::container::Container;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
+use crate::config::reference::Reference;
 use crate::config::sweepfile::Executor;
 use crate::exec::build::{Build, Outcome, build};
 use crate::exec::event::{Event, Stamped};
@@ -77,6 +79,9 @@ pub(super) struct BuildArgs {
     /// Results older than this are stale, as `7d` or `12h`.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub max_age: Option<Duration>,
+    /// Fail where an image has no pin in `sweep.lock`, instead of pinning it.
+    #[arg(long)]
+    pub locked: bool,
     /// Fail at once when another build holds the cache, instead of waiting for it.
     #[arg(long)]
     pub no_wait: bool,
@@ -103,6 +108,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     let mut workspace = Workspace::open(arguments)?;
     let how = How {
         dry_run: args.dry_run,
+        locked: args.locked,
         no_wait: args.no_wait,
         format: args.format,
     };
@@ -128,6 +134,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
     pub dry_run: bool,
+    pub locked: bool,
     pub no_wait: bool,
     pub format: Format,
 }
@@ -145,6 +152,9 @@ pub(super) fn run_asked(
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.locked {
+        refuse_unpinned(&unpinned(&graph, &selection))?;
+    }
     if how.dry_run {
         let format = if how.format == Format::Json {
             ls::Format::Json
@@ -155,9 +165,14 @@ pub(super) fn run_asked(
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
+    refuse_broken(&graph, &selection)?;
+    let missing = unpinned_to_run(&graph, &plan);
+    if !missing.is_empty() {
+        pin_missing(workspace, &missing)?;
+        return run_asked(arguments, &Workspace::open_quietly(arguments)?, asked, how, null);
+    }
     let evals_note = note_of_evals(selection.evals(&graph).count());
     print_all(evals_note.as_slice());
-    refuse_broken(&graph, &selection)?;
     if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
@@ -198,6 +213,14 @@ pub(super) fn run_asked(
         cache: &workspace.cache,
     }
     .run()
+}
+
+/// The images that are about to run and have no pin: which image that is must be known before its key is.
+fn unpinned_to_run(graph: &Graph, plan: &Plan) -> BTreeSet<Reference> {
+    let runnable = plan.sessions.iter().filter(|session| session.blocked.is_none());
+    runnable
+        .filter_map(|session| graph.server(session.server).unpinned().cloned())
+        .collect()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends

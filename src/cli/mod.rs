@@ -9,16 +9,19 @@ mod check;
 mod ci;
 mod clean;
 mod completions;
+mod doctor;
 pub mod failure;
 mod graph;
 pub mod guard;
 mod inferencex;
+mod lock;
 pub mod log;
 mod ls;
 mod migrate;
 mod null_build;
 mod plan;
 mod print;
+mod pull;
 mod remote;
 pub mod report;
 mod results;
@@ -80,6 +83,9 @@ enum Command {
     Log(log::LogArgs),
     Cache(cache::CacheArgs),
     Clean(clean::CleanArgs),
+    Lock(lock::LockArgs),
+    Pull(pull::PullArgs),
+    Doctor(doctor::DoctorArgs),
     Ci(ci::CiArgs),
     Check(check::CheckArgs),
     Migrate(migrate::MigrateArgs),
@@ -130,6 +136,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Cache(args) => cache::run(workspace, args),
         Command::Clean(args) => clean::run(workspace, args),
+        Command::Lock(args) => lock::run(workspace, args),
+        Command::Pull(args) => pull::run(workspace, args),
+        Command::Doctor(args) => doctor::run(workspace, args),
         Command::Ci(args) => ci::run(workspace, args),
         Command::Check(args) => check::run(workspace, args),
         Command::Migrate(args) => migrate::run(args),

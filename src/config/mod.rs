@@ -28,3 +28,4 @@ pub mod source;
 pub mod sweepfile;
 pub mod typed;
 pub mod yaml;
+pub mod yaml_1_1;

@@ -13,6 +13,7 @@ mod compute;
 mod conclude;
 mod dispatch;
 pub mod docker;
+pub mod doctor;
 pub mod event;
 pub mod foretell;
 pub mod gather;

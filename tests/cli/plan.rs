@@ -126,6 +126,7 @@ fn for_programs() {
       ],
       "stale": 2,
       "sweep": "delta-all",
+      "unpinned": [],
       "unrunnable": {},
       "version": 1
     }
@@ -204,6 +205,8 @@ fn what_no_pool_can_run_is_told() {
       and 4 targets that need these
 
     time: unknown; 1 of 1 server without an earlier record
+
+    1 image without a pin in `sweep.lock` (vllm/vllm-openai:v0.11.0 the first): a build pins it first, `sweep lock` does so now
 
     cannot run 1 server with 2 points: pool `sim` has the slurm executor, which this version of sweep plans for but cannot run (profiles: default)
     ");

@@ -31,6 +31,21 @@ pub(crate) struct Dockerd {
 impl Dockerd {
     /// Nothing where the machine has no engine to start: the test is then skipped.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_in(|_| {})
+    }
+
+    /// One whose disk has this many bytes.
+    pub(crate) fn start_with_room(bytes: u64) -> Option<Self> {
+        Self::start_in(|folder| {
+            let root = folder.join("root");
+            fs::create_dir(&root).unwrap();
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
+            assert!(mount.arg(&root).status().unwrap().success());
+        })
+    }
+
+    fn start_in(prepare: impl FnOnce(&Path)) -> Option<Self> {
         if !has_program(REQUIREMENT, "dockerd", &["--version"]) {
             return None;
         }
@@ -40,6 +55,7 @@ impl Dockerd {
         }
         // A socket's path has 107 bytes at most.
         let folder = TempDir::with_prefix_in("dockerd-", "/tmp").unwrap();
+        prepare(folder.path());
         let daemon = run(folder.path());
         Some(Self { daemon, folder })
     }
