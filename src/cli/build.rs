@@ -184,8 +184,8 @@ pub(super) fn run_asked(
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            send_left(workspace, &store)?;
-            if let (Some(null), Some(view)) = (null, &outcome.view) {
+            let is_settled = send_left(workspace, &store)?;
+            if let (Some(null), Some(view), true) = (null, &outcome.view, is_settled) {
                 let found = Found {
                     project: &workspace.project,
                     profile,
@@ -301,7 +301,8 @@ impl Attempt<'_> {
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
         if let Some(shared) = &mut shared {
-            if shared.fetch(&mut store, &graph, &plan)? > 0 {
+            // What is forced is measured here, whoever has measured it.
+            if !self.asked.policy().rerun && shared.fetch(&mut store, &graph, &plan)? > 0 {
                 (graph, selection, plan) = self.plan(&workspace, &mut store)?;
             }
             refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
