@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
 use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
-use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
+use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
 use super::lock::{pin_missing, refuse_unpinned, unpinned};
 use super::ls;
 use super::null_build::{NullBuild, print, say_finished, say_hit};
@@ -25,9 +25,11 @@ use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
+use crate::config::container::Container;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::config::reference::Reference;
+use crate::config::sweepfile::Executor;
 use crate::exec::build::{Build, Outcome, build};
 use crate::exec::event::{Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
@@ -411,6 +413,7 @@ impl Live<'_> {
             interrupts,
             secrets: self.secrets(),
             retries: self.workspace.project.sweepfile.defaults.retries,
+            containers: self.containers(),
             events,
         }));
         drop(entered);
@@ -449,6 +452,18 @@ impl Live<'_> {
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
         Ok(conclude(self.workspace, &outcome, self.format, interrupted))
+    }
+
+    /// How containers run on the profile's pools that have some.
+    fn containers(&self) -> BTreeMap<String, Container> {
+        let (_, profile) = self.workspace.profile();
+        let pools = profile
+            .pools
+            .iter()
+            .filter(|(_, pool)| pool.executor == Executor::Docker);
+        pools
+            .map(|(name, pool)| (name.clone(), self.workspace.project.container(pool)))
+            .collect()
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -525,8 +540,12 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     // Measurements alone have no table.
     let has_table = outcome.view.is_some() || interrupted.is_some();
     print(&answer(workspace, outcome, format, has_table), format);
+    if let (Format::Human, Some(reason)) = (format, &outcome.machinery) {
+        print_all(&[Diagnostic::error(reason)]);
+    }
     match interrupted {
         Some(code) => ExitCode::from(code),
+        None if outcome.machinery.is_some() => ExitCode::from(MACHINERY),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
             ExitCode::from(SOME_FAILED)
         }

@@ -98,11 +98,15 @@ enum Command {
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    // A guard starts beside every server and must be up in a few milliseconds. Nobody types it: clap need not know it.
-    if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    // A guard starts beside every server and must be up in a few milliseconds. Nobody types it, nor a container's
+    // keeper: clap need not know them.
+    if words.first().is_some_and(|word| word == "guard") {
         return guard::run_guard();
     }
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "container") {
+        return guard::run_keeper();
+    }
     if words.first().is_some_and(|word| word == "inferencex") {
         return inferencex::main(&words);
     }

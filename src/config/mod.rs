@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod changelog;
 pub mod concurrency;
+pub mod container;
 pub mod diagnostic;
 pub mod emit;
 pub mod git;

@@ -240,6 +240,9 @@ impl Server {
         for (name, value) in &hardware.env {
             inputs.text(format!("hardware env {name}"), value);
         }
+        for (name, value) in &hardware.container {
+            inputs.text(format!("container {name}"), value);
+        }
         if let Some(simulated) = &self.simulated {
             // What stands in for the engine sees the parallelism even where the command does not spell it.
             inputs.text(
@@ -402,7 +405,7 @@ mod tests {
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
-    const OF_SERVERS: [ServerChange; 16] = [
+    const OF_SERVERS: [ServerChange; 17] = [
         ("image reference", true, |s| {
             s.image = Image::parse("acme/engine:2", &Pins::default(), Digest::of_file).unwrap();
         }),
@@ -439,6 +442,9 @@ mod tests {
         }),
         ("the launcher's variables", false, |s| {
             s.hardware.env.insert("NET".to_owned(), "eth1".to_owned());
+        }),
+        ("the launcher's containers", false, |s| {
+            s.hardware.container.insert("ipc".to_owned(), "host".to_owned());
         }),
     ];
 

@@ -188,7 +188,7 @@ fn what_no_pool_can_run_is_told() {
     project.replace(
         "Sweepfile",
         simulated,
-        "executor: docker, serves: [h100], gpu: h100",
+        "executor: slurm, serves: [h100], gpu: h100",
     );
     let text = told(&project, &["plan", "gamma-*"]);
     insta::assert_snapshot!(text, @"
@@ -208,12 +208,12 @@ fn what_no_pool_can_run_is_told() {
 
     1 image without a pin in `sweep.lock` (vllm/vllm-openai:v0.11.0 the first): a build pins it first, `sweep lock` does so now
 
-    cannot run 1 server with 2 points: pool `sim` has the docker executor, which this version of sweep plans for but cannot run (profiles: default)
+    cannot run 1 server with 2 points: pool `sim` has the slurm executor, which this version of sweep plans for but cannot run (profiles: default)
     ");
     let ran = project.sweep(&["build", "gamma-*"]);
     assert_eq!(ran.code, 3, "{ran}");
     insta::assert_snapshot!(trimmed(&ran.stderr), @"
-    error: 2 points cannot run: pool `sim` has the docker executor, which this version of sweep plans for but cannot run (profiles: default)
+    error: 2 points cannot run: pool `sim` has the slurm executor, which this version of sweep plans for but cannot run (profiles: default)
      |
      = help: leave them out with `!PATTERN`, or run on other pools with `--profile NAME`
     ");
