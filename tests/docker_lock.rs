@@ -104,7 +104,7 @@ fn a_pin_stays_where_it_is_until_it_is_updated() {
     assert_eq!(lab.project.read(LOCK), pinned);
     let told = lab.sweep(&["lock", "alpha-*"]);
     assert!(
-        told.stderr.contains("1 tag stand") || told.stderr.contains("lock --update"),
+        told.stderr.contains("1 of the tags moved") && told.stderr.contains("lock --update"),
         "{told}"
     );
     assert_eq!(

@@ -220,10 +220,7 @@ fn note(told: &[Pinned]) {
     let mut notes = Vec::new();
     let moved = count(PinState::Moved);
     if moved > 0 {
-        let text = format!(
-            "{} stand for another image now; the pins stay",
-            counted(moved, "tag")
-        );
+        let text = format!("{moved} of the tags moved to another image; the pins stay");
         notes.push(Diagnostic::warning(text).help("`sweep lock --update` takes what they stand for now"));
     }
     for pinned in told.iter().filter(|pinned| pinned.state == PinState::Unverified) {

@@ -154,6 +154,7 @@ mod tests {
     use super::super::Policy;
     use super::super::fixture::{Cache, bench_id, chain};
     use super::*;
+    use crate::config::project::Project;
     use crate::graph::fixture::Fixture;
 
     const IMAGE: (&str, &str, &str) = ("master.yaml", "acme/engine:1", "acme/engine:2");
@@ -187,6 +188,41 @@ mod tests {
                 .iter()
                 .any(|id| id.starts_with("bench:") || id.starts_with("server:"))
         );
+    }
+
+    #[test]
+    fn a_moved_pin_makes_stale_what_runs_on_it_and_names_both_digests() {
+        let digest = |byte: u8| format!("sha256:{}", format!("{byte:02x}").repeat(32));
+        let pinned = |byte: u8| {
+            let mut fixture = Fixture::edited(&[("Sweepfile", "simulate: { time-scale: 10 }", "facts: {}")]);
+            let root = fixture.project.root.clone();
+            let lock = format!(
+                "version: 1\nimages:\n  acme/engine:1: {{ digest: {} }}\n",
+                digest(byte)
+            );
+            std::fs::write(root.join("sweep.lock"), lock).unwrap();
+            fixture.project = Project::load(&root).unwrap();
+            fixture
+        };
+        let mut cache = Cache::new();
+        let before = pinned(1);
+        let graph = before.graph();
+        for point in 0..graph.points.len() {
+            cache.build(&graph, point);
+        }
+        let stale = |fixture: &Fixture| {
+            let mut graph = fixture.graph();
+            let plan = cache.plan(fixture, &mut graph, &["bench:*/**"], Policy::default());
+            let (roots, _) = causes(&graph, &plan, plan.states.keys().copied());
+            let told = roots
+                .into_iter()
+                .map(|root| (root.reason.to_string(), root.targets.len()));
+            told.collect::<Vec<_>>()
+        };
+        assert_eq!(stale(&pinned(1)), []);
+        // `b` has the image too, and is simulated.
+        let moved = format!("image digest: {} → {}", digest(1), digest(2));
+        assert_eq!(stale(&pinned(2)), [(moved, 3)]);
     }
 
     #[test]
