@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::hardware::{Hardware, HardwareError, Served, served};
 use super::recipe_match::{RecipeError, Recipes};
 use super::spec::{
-    Bench, Client, Engine, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server,
-    isolation,
+    Bench, Client, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server, isolation,
 };
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
@@ -102,7 +101,7 @@ impl<'a> Compiler<'a> {
             HardwareError::Differ { first, second, .. } => {
                 let wrong = self.wrong_pool(error.to_string(), second, "serves", "and this one");
                 self.at_pool(wrong, first, "serves", "this one serves it")
-                    .help("make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `simulate` equal, or put them in two profiles")
+                    .help("make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `container`, and `simulate` equal, or put them in two profiles")
             }
         }
     }
@@ -244,11 +243,6 @@ impl<'a> Compiler<'a> {
             files,
             gpus,
             nodes,
-            engine: Engine {
-                framework: point.framework.clone(),
-                precision: point.precision.clone(),
-                recipe: named.name.clone(),
-            },
             handling: Handling {
                 port: launch.port,
                 ready_path: served_by

@@ -64,7 +64,6 @@ pub struct Server {
     /// GPUs on each of `nodes` nodes.
     pub gpus: u32,
     pub nodes: u32,
-    pub engine: Engine,
     /// What the simulated engine is told, if one stands in.
     pub simulated: Option<crate::sim::SimConfig>,
     /// Not part of the key: how the server is handled.
@@ -80,14 +79,6 @@ pub enum Form {
     Script,
     /// A script that starts the server and measures it; it is run for each point.
     Combined,
-}
-
-/// The engine and the parallelism, for messages and for the simulator.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Engine {
-    pub framework: String,
-    pub precision: String,
-    pub recipe: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +240,9 @@ impl Server {
         for (name, value) in &hardware.env {
             inputs.text(format!("hardware env {name}"), value);
         }
+        for (name, value) in &hardware.container {
+            inputs.text(format!("container {name}"), value);
+        }
         if let Some(simulated) = &self.simulated {
             // What stands in for the engine sees the parallelism even where the command does not spell it.
             inputs.text(
@@ -341,11 +335,17 @@ impl Image {
                 )),
             };
         }
-        let reference: Reference = reference.parse().map_err(|e: ReferenceError| e.to_string())?;
+        let reference = reference.parse::<Reference>().map_err(|e| e.to_string())?;
         Ok(Self::Container {
             digest: pins.digest(&reference).cloned(),
             reference,
         })
+    }
+
+    /// The reference of a config's `image` where that is a container image's.
+    pub fn container(image: &str) -> Option<Result<Reference, ReferenceError>> {
+        let is_other = image.starts_with("pypi:") || image.starts_with("builtin:");
+        (!is_other).then(|| image.parse())
     }
 
     fn push(&self, inputs: &mut Inputs) {
@@ -405,7 +405,7 @@ mod tests {
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
-    const OF_SERVERS: [ServerChange; 16] = [
+    const OF_SERVERS: [ServerChange; 17] = [
         ("image reference", true, |s| {
             s.image = Image::parse("acme/engine:2", &Pins::default(), Digest::of_file).unwrap();
         }),
@@ -442,6 +442,9 @@ mod tests {
         }),
         ("the launcher's variables", false, |s| {
             s.hardware.env.insert("NET".to_owned(), "eth1".to_owned());
+        }),
+        ("the launcher's containers", false, |s| {
+            s.hardware.container.insert("ipc".to_owned(), "host".to_owned());
         }),
     ];
 
@@ -495,15 +498,13 @@ mod tests {
     #[test]
     fn how_a_server_is_handled_and_where_changes_no_key() {
         let (before, bench) = first();
-        let handled: [Change<Server>; 8] = [
+        let handled: [Change<Server>; 6] = [
             ("port", |s| s.handling.port = Some(8000)),
             ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
             ("patience", |s| s.handling.within = Duration::from_secs(1)),
             ("grace", |s| s.handling.stop_grace = Duration::from_secs(1)),
             ("reset", |s| s.handling.reset = None),
             ("pools", |s| s.pools.push("another".to_owned())),
-            ("recipe's name", |s| s.engine.recipe = "another".to_owned()),
-            ("precision's name", |s| s.engine.precision = "another".to_owned()),
         ];
         for (what, change) in handled {
             let mut server = before.clone();
