@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::containers::{Dockerd, Image};
 use crate::project::{Project, Ran, Running};
 
-/// The simulator and a shell in an image of nothing else.
+/// An image that is on the engine alone.
 pub(crate) const IMAGE: &str = "acme/sim:1";
 
 /// A server's lines in its recipe: the simulator, which says of itself that it is none.
@@ -21,6 +21,8 @@ pub(crate) const SCRIPT: &str = "run: serve.sh\n  contract: [MODEL]";
 
 /// What differs between the projects of the tests.
 pub(crate) struct Plan<'a> {
+    /// The servers' image. One of another name than [`IMAGE`] is not on the engine.
+    pub(crate) image: &'a str,
     /// More fields of the pool.
     pub(crate) pool: &'a str,
     /// The launcher's container.
@@ -37,6 +39,7 @@ pub(crate) struct Plan<'a> {
 impl Default for Plan<'_> {
     fn default() -> Self {
         Self {
+            image: IMAGE,
             pool: "gpu: cpu",
             container: "{}",
             concurrencies: "[1, 2]",
@@ -56,11 +59,11 @@ impl Lab {
     /// Nothing where no engine can be started: the test is then skipped.
     pub(crate) fn new(plan: &Plan<'_>) -> Option<Self> {
         let dockerd = Dockerd::start()?;
-        let sweep = Path::new(env!("CARGO_BIN_EXE_sweep"));
-        let programs = [("sweep", sweep), ("bash", Path::new("/bin/bash"))];
-        dockerd.load(&Image::of_programs(&programs, &["/bin/false"]), IMAGE);
+        if plan.image == IMAGE {
+            dockerd.load(&sweep_and_bash(), IMAGE);
+        }
         let pool = format!("executor: docker, launcher: lab, {}", plan.pool);
-        let project = project(plan, &pool, IMAGE);
+        let project = project(plan, &pool, plan.image);
         let container = plan.container;
         project.write(
             "runners/lab.yaml",
@@ -115,6 +118,13 @@ impl Lab {
         let logs = files.iter().filter(|path| path.ends_with("server.log"));
         logs.map(|log| std::fs::read_to_string(log).unwrap()).collect()
     }
+}
+
+/// The simulator and a shell, in an image of nothing else.
+pub(crate) fn sweep_and_bash() -> Image {
+    let sweep = Path::new(env!("CARGO_BIN_EXE_sweep"));
+    let programs = [("sweep", sweep), ("bash", Path::new("/bin/bash"))];
+    Image::of_programs(&programs, &["/bin/false"])
 }
 
 /// A project with one pool and the servers of the plan, whose image is `image`.

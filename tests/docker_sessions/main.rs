@@ -12,6 +12,7 @@ mod lab;
 mod podman;
 #[path = "../project/mod.rs"]
 mod project;
+mod pulled;
 #[path = "../requirement/mod.rs"]
 mod requirement;
 mod script;

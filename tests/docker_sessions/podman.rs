@@ -37,6 +37,11 @@ fn serve(mut stream: &UnixStream) {
 fn gpus_that_podman_would_not_pass_on_are_refused() {
     let pool = "executor: docker, gpu: h100";
     let project = project(&Plan::default(), pool, IMAGE);
+    let digest = "0".repeat(64);
+    project.write(
+        "sweep.lock",
+        &format!("version: 1\nimages: {{ \"{IMAGE}\": {{ digest: \"sha256:{digest}\" }} }}\n"),
+    );
     let socket = project.beside("podman.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(&stream)));
