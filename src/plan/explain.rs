@@ -151,6 +151,8 @@ fn made(store: &Store, target: &str, evidence: &Evidence) -> Option<Made> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::super::Policy;
     use super::super::fixture::{Cache, bench_id, chain};
     use super::*;
