@@ -496,7 +496,7 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
 }
 
 /// Says that accuracy is not checked. It makes no measurement stale and no build fail.
-fn note_evals(evals: usize) {
+pub(super) fn note_evals(evals: usize) {
     if evals > 0 {
         let note = format!("{} left out: {NO_EVALS}", counted(evals, "eval"));
         print_all(&[Diagnostic::info(note)]);

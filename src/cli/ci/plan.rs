@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::build::{append_step_summary, refuse_unrunnable};
+use super::super::build::{append_step_summary, note_evals, refuse_unrunnable};
 use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
 use super::super::print::out;
@@ -87,6 +87,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         &store,
         policy,
     )?;
+    note_evals(selection.evals(&graph).count());
     refuse_broken(&graph, &selection)?;
     refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
     let deal = Deal {
