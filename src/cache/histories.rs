@@ -4,18 +4,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use object_store::memory::InMemory;
 use proptest::prelude::*;
 
-use super::archive::{Choice, export, import};
+use super::archive::{Choice, Limits, export, import};
 use super::forget::forget;
 use super::fs::fault::{self, Fault};
 use super::gc::{collect, garbage};
 use super::merge::merge_folder;
 use super::record::tests::example;
+use super::remote::tests::settings;
+use super::remote::{Client, fetch, push};
 use super::store::tests::try_open;
 use super::{Digest, Output, Record, Source, Store, Verdict};
+
+const LIMITS: Limits<'static> = Limits {
+    most: 1 << 20,
+    key: None,
+};
 
 /// The record of an attempt, told from all others by its number, and the bytes it put out.
 fn attempt(number: u32, target: u8, seed: u8, passed: bool) -> (Record, Vec<u8>) {
@@ -95,9 +104,10 @@ impl Machine {
         let everything = Choice {
             target: &|_| true,
             since: None,
+            key: None,
         };
         export(&Store::open_read(from.path()).unwrap(), &everything, &file).unwrap();
-        import(&mut self.open(), &file, 1 << 20).unwrap();
+        import(&mut self.open(), &file, LIMITS).unwrap();
         self.know(from);
     }
 
@@ -116,6 +126,16 @@ impl Machine {
     fn expected(&self) -> BTreeSet<u32> {
         let counts = |number: &&u32| !self.forgotten.contains(number);
         self.records.keys().filter(counts).copied().collect()
+    }
+
+    fn assert_no_blob_is_missing(&self, fault: &str) {
+        let store = Store::open_read(self.path()).unwrap();
+        for record in store.records().iter() {
+            for (digest, _) in record.blobs() {
+                let fetched = store.cas().get(&digest).unwrap();
+                assert!(fetched.found().is_some(), "{fault}: a record without its blobs");
+            }
+        }
     }
 
     fn view(&self) -> View {
@@ -404,6 +424,24 @@ fn forgetting_that_dies_anywhere_is_all_or_nothing() {
 }
 
 #[test]
+fn a_fetch_from_a_remote_that_dies_anywhere_adds_all_results_or_none() {
+    let mut other = Machine::new();
+    other.run(&[(100, 0, 7, true), (101, 1, 8, true)]);
+    let remote = Arc::new(InMemory::new());
+    let client = Client::over(remote, settings());
+    let store = Store::open_read(other.path()).unwrap();
+    push(&client, &store, |_| true).unwrap();
+    let keys: Vec<_> = store.records().iter().map(|record| record.head().key).collect();
+    let before = long_history().view().order.len();
+    let take = |store: &mut Store| drop(fetch(&client, store, &keys));
+    at_each_call(take, |machine, left, fault| {
+        let count = left.order.len();
+        assert!(count == before || count == before + 2, "{fault}: {count}");
+        machine.assert_no_blob_is_missing(fault);
+    });
+}
+
+#[test]
 fn an_import_that_dies_anywhere_adds_all_records_or_none() {
     let mut other = Machine::new();
     other.run(&[(100, 0, 0, true), (101, 1, 1, false), (102, 2, 0, true)]);
@@ -411,13 +449,14 @@ fn an_import_that_dies_anywhere_adds_all_records_or_none() {
     let everything = Choice {
         target: &|_| true,
         since: None,
+        key: None,
     };
     export(&Store::open_read(other.path()).unwrap(), &everything, &file).unwrap();
     let before = long_history().view().order.len();
     for archive in [true, false] {
         let take = |store: &mut Store| {
             if archive {
-                let _ = import(store, &file, 1 << 20);
+                let _ = import(store, &file, LIMITS);
             } else {
                 let _ = merge_folder(store, other.path());
             }
@@ -425,13 +464,7 @@ fn an_import_that_dies_anywhere_adds_all_records_or_none() {
         at_each_call(take, |machine, left, fault| {
             let count = left.order.len();
             assert!(count == before || count == before + 3, "{fault}: {count}");
-            let store = Store::open_read(machine.path()).unwrap();
-            for record in store.records().iter() {
-                for (digest, _) in record.blobs() {
-                    let fetched = store.cas().get(&digest).unwrap();
-                    assert!(fetched.found().is_some(), "{fault}: a record without its blobs");
-                }
-            }
+            machine.assert_no_blob_is_missing(fault);
         });
     }
 }

@@ -13,15 +13,13 @@ use thiserror::Error;
 use super::Digest;
 use super::cas::Fetched;
 use super::fs::{self, FsError, Mode, Temp};
+use super::incoming::refuse_forged;
 use super::index::Records;
 use super::log::{Forgotten, Origin, Pack};
 use super::store::{Store, StoreError};
 
 /// How the names of stages begin.
 const STAGE: &str = ".import-";
-
-/// Generations count runs; one beyond this was made up, and would leave no room for those to come.
-const MOST_GENERATIONS: u64 = 1 << 48;
 
 /// What a merge has added.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -161,7 +159,7 @@ pub fn merge_folder(store: &mut Store, from: &Path) -> Result<Merged, MergeError
         }
     }
     left_out.sort_unstable();
-    let mut merged = commit(store, source.records(), stage)?;
+    let mut merged = commit(store, std::slice::from_ref(source.records()), stage)?;
     merged.left_out = left_out;
     Ok(merged)
 }
@@ -186,19 +184,8 @@ fn named_blobs(records: &Records) -> HashSet<Digest> {
         .collect()
 }
 
-/// Refuses records that would spoil the order of all others.
-pub(super) fn refuse_forged(records: &Records) -> Result<(), String> {
-    let generation = records.generation();
-    if generation > MOST_GENERATIONS {
-        return Err(format!(
-            "it claims to be of generation {generation}, which no log is"
-        ));
-    }
-    Ok(())
-}
-
 /// Puts staged blobs into place, then the records that are new. On the disk when it returns.
-pub(super) fn commit(store: &mut Store, incoming: &Records, stage: Stage) -> Result<Merged, StoreError> {
+pub(super) fn commit(store: &mut Store, incoming: &[Records], stage: Stage) -> Result<Merged, StoreError> {
     store.require_lock()?;
     let mut merged = Merged::default();
     for (digest, size) in &stage.blobs {
@@ -208,13 +195,14 @@ pub(super) fn commit(store: &mut Store, incoming: &Records, stage: Stage) -> Res
     }
     drop(stage);
     let here = store.records();
-    let mut pack = Pack::new(here.generation().max(incoming.generation()));
+    let generations = incoming.iter().map(Records::generation);
+    let mut pack = Pack::new(generations.fold(here.generation(), u64::max));
     let known: HashSet<(&Origin, u32, &[u8])> = here
         .placed()
         .map(|(origin, place, record)| (origin, place, record.payload()))
         .collect();
     let forgotten: HashSet<(&str, u32)> = here.forgotten().flat_map(places).collect();
-    for (origin, place, record) in incoming.placed() {
+    for (origin, place, record) in incoming.iter().flat_map(Records::placed) {
         let payload = record.payload();
         if !forgotten.contains(&(origin.segment.as_str(), place))
             && !known.contains(&(origin, place, payload))
@@ -224,7 +212,7 @@ pub(super) fn commit(store: &mut Store, incoming: &Records, stage: Stage) -> Res
         }
     }
     let told: HashSet<&Forgotten> = here.forgotten().collect();
-    for one in incoming.forgotten() {
+    for one in incoming.iter().flat_map(Records::forgotten) {
         if !told.contains(one) {
             pack.forget(one);
             merged.forgotten += 1;

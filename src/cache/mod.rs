@@ -7,6 +7,7 @@
 //!   log/pack-<hex>.log    records of several such files in one, and what was forgotten               [`log`]
 //!   stat/files            (dev, inode, size, mtime, ctime) -> digest, this machine's alone          [`stat`]
 //!   runs/<run>/           attempts and what a run owns                                              [`run`]
+//!   unsent/<key>          what a remote is still to get, this machine's alone                       [`remote`]
 //!   lock                  held while building                                                       [`lock`]
 //! ```
 //!
@@ -25,6 +26,7 @@ pub mod gc;
 #[cfg(test)]
 mod histories;
 pub mod host;
+mod incoming;
 pub mod index;
 pub mod inputs;
 pub mod lock;
@@ -32,7 +34,9 @@ pub mod log;
 pub mod merge;
 pub mod payload;
 pub mod record;
+pub mod remote;
 pub mod run;
+mod signature;
 pub mod stat;
 pub mod stats;
 pub mod store;
@@ -44,8 +48,9 @@ pub use fs::FsError;
 pub use index::{RecordRef, Records};
 pub use inputs::{Change, Input, Inputs};
 pub use lock::{Holder, LockError, LockGuard, Wait};
-pub use log::{Damage, Forgotten, Origin};
+pub use log::{Damage, Forgotten, Origin, Written};
 pub use record::{Output, Provenance, Record, Verdict};
 pub use run::{RunDir, RunId};
+pub use signature::{SigningKey, WeakKey};
 pub use stat::StatCache;
 pub use store::{Source, Store, StoreError};

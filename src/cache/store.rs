@@ -10,7 +10,7 @@ use super::cas::Cas;
 use super::fs::{self, FsError};
 use super::index::{RecordRef, Records};
 use super::lock::LockGuard;
-use super::log::{Damage, LogError, LogWriter, read_all};
+use super::log::{Damage, LogError, LogWriter, Written, read_all};
 use super::payload;
 use super::record::{FORMAT, Record, Verdict};
 use super::run::RunId;
@@ -178,8 +178,9 @@ impl Store {
     }
 
     /// Keeps `blobs`, then the record; when this returns, both are on the disk and the record is found by
-    /// [`Store::lookup`]. Every blob that the record names must be among `blobs` or in the store already.
-    pub fn publish(&mut self, record: &Record, blobs: &[Source<'_>]) -> Result<(), StoreError> {
+    /// [`Store::lookup`]. Every blob that the record names must be among `blobs` or in the store already. Tells where
+    /// the record was written.
+    pub fn publish(&mut self, record: &Record, blobs: &[Source<'_>]) -> Result<Written, StoreError> {
         let Some(writer) = &mut self.writer else {
             return Err(StoreError::ReadOnly(self.dir.clone()));
         };
@@ -207,9 +208,9 @@ impl Store {
             return Err(missing(log));
         }
         let payload = payload::encode(record);
-        writer.log.append(&payload)?;
+        let written = writer.log.append(&payload)?;
         self.records.push(payload);
-        Ok(())
+        Ok(written)
     }
 
     /// The latest passed record of this key whose outputs are all here, by their sizes; their bytes are verified
@@ -275,7 +276,7 @@ pub(super) mod tests {
 
     pub(crate) fn publish(store: &mut Store, n: u64) -> Result<(), StoreError> {
         let (record, trace) = bench(n);
-        store.publish(&record, &[Source::Bytes(&trace)])
+        store.publish(&record, &[Source::Bytes(&trace)]).map(drop)
     }
 
     pub(crate) fn is_hit(store: &Store, n: u64) -> bool {

@@ -19,6 +19,7 @@ use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
 use super::plan;
 use super::print::out;
+use super::remote::{Shared, configured, send_left};
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
@@ -158,10 +159,14 @@ pub(super) fn run_asked(
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
+            send_left(workspace, &store)?;
             return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
-    refuse_unrunnable(workspace, &graph, &selection, &plan)?;
+    // What cannot run here may have been measured elsewhere.
+    if configured(&workspace.project.sweepfile.cache)?.is_none() {
+        refuse_unrunnable(workspace, &graph, &selection, &plan)?;
+    }
     drop(store);
     Attempt {
         arguments,
@@ -230,20 +235,31 @@ impl Attempt<'_> {
         let cache = self.cache;
         let lock = self.lock()?;
         let workspace = Workspace::open_quietly(self.arguments)?;
+        let mut shared = Shared::open(&workspace)?;
         let id = RunId::generate();
         let (mut healed, killed) = end_leftovers(cache)?;
         let mut store = Store::open_write(cache, id.clone(), lock, SystemTime::now())?;
         healed.extend(store.damage().iter().map(ToString::to_string));
         for run in killed {
-            for target in adopt(&mut store, &run)? {
+            for record in adopt(&mut store, &run)? {
                 healed.push(format!(
-                    "run {run} was killed after it had measured `{target}`; the result is kept"
+                    "run {run} was killed after it had measured `{}`; the result is kept",
+                    record.target
                 ));
+                shared
+                    .iter()
+                    .try_for_each(|shared| shared.note(&store, &record))?;
             }
             RunDir::of(cache, run).mark_ended()?;
         }
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
+        if let Some(shared) = &mut shared {
+            if shared.fetch(&mut store, &graph, &plan)? > 0 {
+                (graph, selection, plan) = self.plan(&workspace, &mut store)?;
+            }
+            refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
+        }
         let damaged = take_damaged_away(&store, &graph, &plan)?;
         if !damaged.is_empty() {
             (graph, selection, plan) = self.plan(&workspace, &mut store)?;
@@ -266,7 +282,7 @@ impl Attempt<'_> {
             asked: self.asked,
             format: self.how.format,
         }
-        .run_sessions(store, id, &work, healed)
+        .run_sessions(store, id, &work, healed, shared)
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
@@ -322,6 +338,7 @@ impl Live<'_> {
         id: RunId,
         work: &Build<'_>,
         healed: Vec<String>,
+        shared: Option<Shared>,
     ) -> Result<ExitCode, Failure> {
         let dir = RunDir::create(&self.workspace.cache, id)?;
         let mut journal = Some(Journal::create(dir.path()).map_err(Failure::machinery)?);
@@ -353,6 +370,9 @@ impl Live<'_> {
         }));
         drop(entered);
         self.introduce(&run, work, healed);
+        if let Some(shared) = shared {
+            shared.start(&run)?;
+        }
         let exit_code = run.interrupts.clone();
         let mut reporter = self.reporter();
         let cache = CacheFolder::of(self.workspace);

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use crate::cache::remote::RemoteError;
 use crate::cache::{FsError, LockError, StoreError};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::exec::build::BuildError;
@@ -120,6 +121,12 @@ impl From<FsError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        Self::machinery(error)
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
         Self::machinery(error)
     }
 }

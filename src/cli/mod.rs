@@ -18,6 +18,7 @@ mod ls;
 mod migrate;
 mod plan;
 mod print;
+mod remote;
 pub mod report;
 mod results;
 pub mod runs;

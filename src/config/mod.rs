@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod recipe;
 mod recipe_rules;
 pub mod reference;
+pub mod remote;
 pub mod rules;
 pub mod runners;
 pub mod source;

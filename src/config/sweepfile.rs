@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Size;
+use super::remote::Remote;
 
 /// A project's `Sweepfile`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -76,6 +77,10 @@ pub struct Cache {
     pub dir: PathBuf,
     /// Beyond this size results are dropped, the oldest first.
     pub max_size: Size,
+    /// A cache that other machines share: what is missing here is taken from it, what is measured here is sent to it.
+    pub remote: Option<Remote>,
+    /// The environment variable that holds the key which signs what is sent and exported; anything else is refused then.
+    pub sign_with: Option<String>,
 }
 
 impl Default for Cache {
@@ -83,6 +88,8 @@ impl Default for Cache {
         Self {
             dir: ".cache".into(),
             max_size: Size(20 << 30),
+            remote: None,
+            sign_with: None,
         }
     }
 }

@@ -91,6 +91,7 @@ const FORMATS: &[&Format] = &[
     &super::recipe::EXPRESSION,
     &super::recipe::TEMPLATE,
     &super::recipe::HTTP_CALL,
+    &super::remote::REMOTE_URL,
 ];
 
 struct Checker<'a> {
@@ -607,7 +608,7 @@ version: 1
 configs: [a]
 runners: b
 changelog: c
-cache: { dir: d, max-size: 1GiB }
+cache: { dir: d, max-size: 1GiB, remote: { url: s3://b/f, read-only: true, timeout: 5s, concurrency: 4 }, sign-with: K }
 secrets: [S]
 defaults: { profile: p, retries: 2 }
 profiles:

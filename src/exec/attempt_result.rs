@@ -32,10 +32,10 @@ pub(super) fn forget_output(folder: &Path, output: &str) -> Result<(), FsError> 
     fs::remove(&folder.join(file_of(output)))
 }
 
-/// Takes the finished attempts of a run that was killed into the cache: the targets adopted.
+/// Takes the finished attempts of a run that was killed into the cache: the records adopted.
 ///
 /// Only what passed and is whole counts; the store checks the output against its digest.
-pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<String>, StoreError> {
+pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<Record>, StoreError> {
     let attempts = RunDir::of(store.dir(), run.clone()).attempts();
     let mut adopted = Vec::new();
     for (name, _) in fs::list(&attempts)? {
@@ -54,7 +54,7 @@ pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<String>, StoreError> 
             continue;
         }
         match store.publish(&record, &[Source::File(&file)]) {
-            Ok(()) => adopted.push(record.target),
+            Ok(_) => adopted.push(record),
             // Bytes that are not those of the record: the target is measured again.
             Err(StoreError::MissingBlob { .. } | StoreError::Inconsistent(_)) => {}
             Err(error) => return Err(error),

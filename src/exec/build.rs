@@ -67,6 +67,12 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
     }
     let interrupted = run.interrupts.level() != Interrupt::None;
     let mut outcome = conclude(run, build, &endings, interrupted)?;
+    // What an interrupted one has not sent is noted for the next.
+    tokio::select! {
+        biased;
+        () = run.interrupts.reached(Interrupt::Graceful) => {}
+        () = run.finish_sending() => {}
+    }
     outcome.servers_started = servers_started;
     outcome.interrupted = interrupted;
     run.say(Event::RunFinished {

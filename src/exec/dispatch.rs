@@ -123,6 +123,9 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         while run.interrupts.level() == Interrupt::None
             && let Some(((job, image), placement)) = waiting.next()
         {
+            if job.quiet {
+                run.hold_sending();
+            }
             let run = run.clone();
             tasks.spawn(async move { place(run, job, image, placement).await });
         }
@@ -140,6 +143,9 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
                 placement,
                 done: session,
             })) => {
+                if session.quiet {
+                    run.release_sending();
+                }
                 waiting.ended(&placement, &session);
                 done.push(session);
             }

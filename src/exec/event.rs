@@ -162,6 +162,22 @@ pub enum Event {
     Healed {
         what: String,
     },
+    /// Results that other machines had measured were taken from the remote cache.
+    RemoteFetched {
+        results: usize,
+        bytes: u64,
+    },
+    /// The remote cache does not do what it is asked. The build goes on without it.
+    RemoteFailed {
+        reason: String,
+    },
+    /// What became of this run's results, and of earlier ones that were left, on the way to the remote cache.
+    RemoteSent {
+        results: usize,
+        bytes: u64,
+        /// Left for the next build.
+        unsent: usize,
+    },
     RunFinished {
         passed: usize,
         fresh: usize,

@@ -13,8 +13,9 @@ use super::process::{GuardBinary, Owned};
 use super::signals::{Cause, Interrupts};
 use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
+use crate::cache::remote::Sender;
 use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
-use crate::graph::file_name;
+use crate::graph::{Kind, file_name};
 
 /// One `sweep build` at work.
 pub struct Run {
@@ -31,6 +32,7 @@ pub struct Run {
     path: PathBuf,
     dir: Mutex<RunDir>,
     store: Mutex<Store>,
+    sender: Mutex<Option<Sender>>,
     events: UnboundedSender<Stamped>,
     attempts: AtomicU32,
     started: Instant,
@@ -98,6 +100,7 @@ impl Run {
             host: host_name(),
             dir: Mutex::new(parts.dir),
             store: Mutex::new(parts.store),
+            sender: Mutex::new(None),
             events: parts.events,
             attempts: AtomicU32::new(0),
             started: Instant::now(),
@@ -191,8 +194,57 @@ impl Run {
 
     /// Keeps a record with its blobs; both are on the disk when this returns.
     pub fn publish(&self, record: &Record, blobs: &[Source<'_>]) -> Result<(), StoreError> {
-        let kept = self.store().publish(record, blobs);
-        kept.inspect_err(|error| self.mind(error.fs()))
+        let is_sent = record.passed() && Kind::named(record.kind()).is_some_and(Kind::is_measured);
+        let sender = self.sender();
+        let sender = sender.as_ref().filter(|_| is_sent);
+        if let Some(sender) = sender {
+            // Without the note only the next build would not know.
+            let _ = sender.announce(&record.key);
+        }
+        let written = self.store().publish(record, blobs);
+        let written = written.inspect_err(|error| self.mind(error.fs()))?;
+        if let Some(sender) = sender {
+            sender.offer(record, written);
+        }
+        Ok(())
+    }
+
+    /// What is measured from now on goes to the remote cache as well.
+    pub fn send_through(&self, sender: Sender) {
+        *self.sender() = Some(sender);
+    }
+
+    /// Nothing is sent to the remote cache from now on: what is measured shares this machine with its engine.
+    pub fn hold_sending(&self) {
+        self.sender().iter().for_each(Sender::hold);
+    }
+
+    pub fn release_sending(&self) {
+        self.sender().iter().for_each(Sender::release);
+    }
+
+    /// Sends what the remote cache is still to get, as long as it may keep a build waiting, and says what became of it.
+    pub async fn finish_sending(&self) {
+        let Some(sender) = self.sender().take() else {
+            return;
+        };
+        let sent = sender.finish().await;
+        if sent.unsent > 0
+            && let Some(reason) = sent.trouble
+        {
+            self.say(Event::RemoteFailed { reason });
+        }
+        if sent.results + sent.unsent > 0 {
+            self.say(Event::RemoteSent {
+                results: sent.results,
+                bytes: sent.bytes,
+                unsent: sent.unsent,
+            });
+        }
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Option<Sender>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes on how something was written. Where nothing more can be written the run ends: what it would measure from

@@ -49,6 +49,12 @@ impl Kind {
         }
     }
 
+    /// Whether its outcome was measured on a server, so that it is worth carrying to other machines; all else is computed
+    /// from that.
+    pub fn is_measured(self) -> bool {
+        matches!(self, Self::Bench | Self::Eval)
+    }
+
     /// The kind of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)

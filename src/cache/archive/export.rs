@@ -12,7 +12,7 @@ use super::super::index::RecordRef;
 use super::super::log::{Origin, Pack};
 use super::super::run::RunId;
 use super::super::store::Store;
-use super::super::{Digest, Hasher};
+use super::super::{Digest, Hasher, SigningKey};
 use super::ArchiveError;
 use super::manifest::{FORMAT, LOG, Manifest, NAME, Part, blob_name};
 
@@ -25,6 +25,8 @@ pub struct Choice<'a> {
     pub target: &'a dyn Fn(&str) -> bool,
     /// Only what was recorded by runs that had seen this run's records.
     pub since: Option<RunId>,
+    /// Signs the archive.
+    pub key: Option<&'a SigningKey>,
 }
 
 /// What an archive holds.
@@ -68,14 +70,18 @@ pub fn export(store: &Store, choice: &Choice<'_>, dest: &Path) -> Result<Exporte
         }
     }
     let log = pack.encode()?;
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: FORMAT,
         log: Part {
             digest: Digest::of(&log),
             bytes: log.len() as u64,
         },
         blobs: gathered.blobs(),
+        signature: None,
     };
+    if let Some(key) = choice.key {
+        manifest.sign(key);
+    }
     exported.blobs = manifest.blobs.len();
     exported.bytes = manifest.bytes();
     write(store, &manifest, &log, dest)?;

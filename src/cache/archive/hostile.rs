@@ -14,13 +14,17 @@ use super::super::record::tests::example;
 use super::super::store::tests::{is_hit, publish, try_open};
 use super::super::{Digest, Record, Store};
 use super::manifest::{Manifest, Part, blob_name};
-use super::{ArchiveError, Choice, export, import};
+use super::{ArchiveError, Choice, Limits, export, import};
 
-const MOST: u64 = 1 << 20;
+const LIMITS: Limits<'static> = Limits {
+    most: 1 << 20,
+    key: None,
+};
 
 const EVERYTHING: Choice<'static> = Choice {
     target: &|_| true,
     since: None,
+    key: None,
 };
 
 /// A cache with three results, as an archive's bytes.
@@ -64,7 +68,7 @@ fn take(bytes: &[u8]) -> Result<(tempfile::TempDir, Store), ArchiveError> {
     fs::write(&file, bytes).unwrap();
     let before = files(dir.path());
     let mut store = try_open(&cache).unwrap();
-    match import(&mut store, &file, MOST) {
+    match import(&mut store, &file, LIMITS) {
         Ok(_) => Ok((dir, store)),
         Err(error) => {
             drop(store);
@@ -144,7 +148,7 @@ fn the_same_records_give_the_same_bytes_whatever_way_they_came() {
     let file = second.path().join("x.tar.zst");
     fs::write(&file, &bytes).unwrap();
     let cache = second.path().join("cache");
-    drop(import(&mut try_open(&cache).unwrap(), &file, MOST).unwrap());
+    drop(import(&mut try_open(&cache).unwrap(), &file, LIMITS).unwrap());
     assert_eq!(archived(&cache), bytes);
     assert_eq!(archived(first.path()), bytes);
 }
@@ -261,6 +265,7 @@ fn with_log(log: Vec<u8>, blobs: &[&[u8]]) -> Vec<u8> {
         format: 1,
         log: part(&log),
         blobs: blobs.iter().map(|bytes| part(bytes)).collect(),
+        signature: None,
     };
     let plain = EntryType::Regular;
     let mut entries = vec![

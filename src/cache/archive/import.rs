@@ -9,11 +9,12 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::super::fs::{self, FsError};
+use super::super::incoming::{NotTaken, read_pack};
 use super::super::index::Records;
-use super::super::log::{LogError, Origin, read_bytes};
-use super::super::merge::{Merged, Stage, commit, refuse_forged};
+use super::super::log::LogError;
+use super::super::merge::{Merged, Stage, commit};
 use super::super::store::Store;
-use super::super::{Digest, Hasher};
+use super::super::{Digest, Hasher, SigningKey};
 use super::ArchiveError;
 use super::manifest::{LOG, LONGEST, Manifest, NAME, NotAManifest, Part, blob_name};
 
@@ -26,16 +27,25 @@ const LONGEST_LOG: u64 = 4 << 30;
 /// What may follow the last entry: the padding of tar's records.
 const PADDING: u64 = 1 << 20;
 
-/// Adds what the archive at `path` holds, at most `most` bytes of it unpacked.
-pub fn import(store: &mut Store, path: &Path, most: u64) -> Result<Merged, ArchiveError> {
+/// What is taken of archives.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits<'a> {
+    /// The most bytes, unpacked.
+    pub most: u64,
+    /// Only archives that this key has signed.
+    pub key: Option<&'a SigningKey>,
+}
+
+/// Adds what the archive at `path` holds.
+pub fn import(store: &mut Store, path: &Path, limits: Limits<'_>) -> Result<Merged, ArchiveError> {
     store.require_lock()?;
     let Some(file) = fs::open(path)? else {
         return Err(ArchiveError::Absent(path.to_owned()));
     };
     let stage = Stage::create(store.dir())?;
-    let read = Reading { store, stage, most };
+    let read = Reading { store, stage, limits };
     let (records, stage) = read.read(BufReader::new(file)).map_err(|error| error.of(path))?;
-    Ok(commit(store, &records, stage)?)
+    Ok(commit(store, &[records], stage)?)
 }
 
 /// What went wrong with an archive whose path is told later.
@@ -68,6 +78,15 @@ impl From<FsError> for Wrong {
     }
 }
 
+impl From<NotTaken> for Wrong {
+    fn from(error: NotTaken) -> Wrong {
+        match error {
+            NotTaken::Wrong(reason) => Wrong::Refused(reason),
+            NotTaken::Log(error) => Wrong::Log(error),
+        }
+    }
+}
+
 impl From<io::Error> for Wrong {
     fn from(error: io::Error) -> Wrong {
         Wrong::Refused(format!("it is cut short or damaged ({error})"))
@@ -81,7 +100,7 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, Wrong> {
 struct Reading<'a> {
     store: &'a Store,
     stage: Stage,
-    most: u64,
+    limits: Limits<'a>,
 }
 
 impl Reading<'_> {
@@ -97,8 +116,11 @@ impl Reading<'_> {
                 NotAManifest::Newer(found) => Wrong::Newer(found),
                 NotAManifest::Malformed(reason) => Wrong::Refused(reason),
             })?;
-            if manifest.bytes() > self.most {
-                return Err(Wrong::TooLarge(manifest.bytes(), self.most));
+            if let Some(key) = self.limits.key {
+                manifest.verify(key).or_else(refused)?;
+            }
+            if manifest.bytes() > self.limits.most {
+                return Err(Wrong::TooLarge(manifest.bytes(), self.limits.most));
             }
             if manifest.log.bytes > LONGEST_LOG {
                 return Err(Wrong::TooLarge(manifest.log.bytes, LONGEST_LOG));
@@ -107,7 +129,7 @@ impl Reading<'_> {
             if Digest::of(&log) != manifest.log.digest {
                 return refused(format!("the bytes of `{LOG}` are not those of its digest"));
             }
-            let records = records(log)?;
+            let records = read_pack(LOG, log)?;
             only_named(&records, &manifest)?;
             for part in &manifest.blobs {
                 self.blob(entries.next(), part)?;
@@ -198,33 +220,6 @@ fn read_to_memory<R: Read>(
     } else {
         refused(format!("it ends within `{name}`"))
     }
-}
-
-/// The records of the pack, each parsed whole.
-fn records(log: Vec<u8>) -> Result<Records, Wrong> {
-    let (segment, damage) = read_bytes("records.log".to_owned(), log, LOG.into()).map_err(Wrong::Log)?;
-    if let Some(damage) = damage {
-        return refused(format!("its records cannot be read: {}", damage.reason));
-    }
-    if let Some(origin) = segment.origins().iter().find(|origin| !is_segment(origin)) {
-        let name = origin.segment.escape_debug();
-        return refused(format!("it names `{name}` as a segment, which none is"));
-    }
-    let records = Records::new(vec![segment]);
-    for record in records.iter() {
-        if let Err(error) = record.decode() {
-            let target = record.head().target.escape_debug();
-            return refused(format!("its record of `{target}` cannot be used: {error}"));
-        }
-    }
-    refuse_forged(&records).map_err(Wrong::Refused)?;
-    Ok(records)
-}
-
-/// Whether it is the name of a file in a log, as every cache that this is merged into may have to spell it.
-fn is_segment(origin: &Origin) -> bool {
-    let name = &origin.segment;
-    name.ends_with(".log") && name.len() <= 255 && !name.chars().any(|c| c == '/' || c.is_control())
 }
 
 /// Refuses blobs that no record names, or of another size than it names.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::Digest;
+use super::super::signature::{Purpose, Signature, SigningKey};
 
 /// The format of archives that this sweep writes, and the latest that it reads.
 pub(super) const FORMAT: u64 = 1;
@@ -32,6 +33,9 @@ pub(super) struct Manifest {
     pub(super) log: Part,
     /// In the order of their digests.
     pub(super) blobs: Vec<Part>,
+    /// Over the manifest without it, so over all that the archive holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<Signature>,
 }
 
 /// Only the format, of whatever version.
@@ -48,6 +52,27 @@ pub(super) enum NotAManifest {
 }
 
 impl Manifest {
+    pub(super) fn sign(&mut self, key: &SigningKey) {
+        self.signature = Some(key.sign(Purpose::Archive, &self.unsigned_bytes()));
+    }
+
+    /// What is wrong with the signature.
+    pub(super) fn verify(&self, key: &SigningKey) -> Result<(), &'static str> {
+        match &self.signature {
+            None => Err("it is not signed"),
+            Some(signature) if key.verifies(Purpose::Archive, &self.unsigned_bytes(), signature) => Ok(()),
+            Some(_) => Err("its signature is not that of the configured key"),
+        }
+    }
+
+    fn unsigned_bytes(&self) -> Vec<u8> {
+        let unsigned = Manifest {
+            signature: None,
+            ..self.clone()
+        };
+        unsigned.to_bytes()
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(self).expect("digests and numbers are always JSON");
         bytes.push(b'\n');

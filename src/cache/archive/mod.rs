@@ -18,4 +18,4 @@ mod manifest;
 
 pub use error::ArchiveError;
 pub use export::{Choice, Exported, export};
-pub use import::import;
+pub use import::{Limits, import};

@@ -13,4 +13,4 @@ mod writer;
 pub use frame::{Damaged, FORMAT};
 pub use pack::{Forgotten, Origin, Pack};
 pub use reader::{Damage, LogError, Placed, Segment, read_all, read_bytes};
-pub use writer::LogWriter;
+pub use writer::{LogWriter, Written};

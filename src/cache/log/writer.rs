@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::fs::{self, FsError};
 use super::super::run::RunId;
 use super::frame::{self, Layout};
+use super::pack::Origin;
 use super::reader::{LogError, SUFFIX};
 
 /// Appends one run's records; its segment is created with the first of them.
@@ -22,7 +23,19 @@ pub struct LogWriter {
 struct Open {
     file: File,
     path: PathBuf,
+    origin: Origin,
     good: u64,
+    /// How many records it holds.
+    records: u32,
+}
+
+/// Where a record was first written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// In which segment.
+    pub origin: Origin,
+    /// How many records the segment held before it.
+    pub place: u32,
 }
 
 impl LogWriter {
@@ -42,18 +55,21 @@ impl LogWriter {
         self.segment = None;
     }
 
-    /// Appends a payload and waits until it is on the disk.
+    /// Appends a payload, waits until it is on the disk, and tells where that is.
     ///
     /// After an error the payload does not count as written and the log is readable: what was written of it is cut
     /// off, or, where even that fails, the next append goes to a new segment.
-    pub fn append(&mut self, payload: &[u8]) -> Result<(), LogError> {
+    pub fn append(&mut self, payload: &[u8]) -> Result<Written, LogError> {
         let bytes = frame::frame(payload).ok_or(LogError::TooLong(payload.len()))?;
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
             None => self.create()?,
         };
         match segment.append(&bytes) {
-            Ok(()) => self.segment = Some(segment),
+            Ok(written) => {
+                self.segment = Some(segment);
+                Ok(written)
+            }
             Err(error) => {
                 if fs::cut(&segment.file, &segment.path, segment.good).is_ok() {
                     self.segment = Some(segment);
@@ -61,25 +77,28 @@ impl LogWriter {
                     // Later than what it follows, as its name does not tell which came first.
                     self.generation = self.generation.saturating_add(1);
                 }
-                return Err(error.into());
+                Err(error.into())
             }
         }
-        Ok(())
     }
 
     fn create(&self) -> Result<Open, FsError> {
         fs::create_dir_durable(&self.dir)?;
         // The run's id tells people whose it is; the rest makes sure that copies of folders never meet in a name.
-        let path = self
-            .dir
-            .join(format!("{}.{:08x}{SUFFIX}", self.run, rand::random::<u32>()));
+        let name = format!("{}.{:08x}{SUFFIX}", self.run, rand::random::<u32>());
+        let path = self.dir.join(&name);
         let file = fs::create_append(&path)?;
         let header = frame::header(Layout::Records, self.generation);
         match begin(&file, &path, &header, &self.dir) {
             Ok(()) => Ok(Open {
                 file,
                 path,
+                origin: Origin {
+                    generation: self.generation,
+                    segment: name,
+                },
                 good: header.len() as u64,
+                records: 0,
             }),
             Err(error) => {
                 // Left behind, it reads as an empty or a damaged segment: nothing is lost by either.
@@ -97,11 +116,16 @@ fn begin(file: &File, path: &Path, header: &[u8], dir: &Path) -> Result<(), FsEr
 }
 
 impl Open {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), FsError> {
+    fn append(&mut self, bytes: &[u8]) -> Result<Written, FsError> {
         fs::write_all(&self.file, &self.path, bytes)?;
         fs::flush(&self.file, &self.path)?;
         self.good += bytes.len() as u64;
-        Ok(())
+        let place = self.records;
+        self.records += 1;
+        Ok(Written {
+            origin: self.origin.clone(),
+            place,
+        })
     }
 }
 

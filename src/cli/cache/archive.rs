@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::ls::Format;
 use super::super::print::{json, out};
 use super::folder::{CacheFolder, Chosen};
-use crate::cache::archive::{self, ArchiveError, Choice, Exported};
+use crate::cache::archive::{self, ArchiveError, Choice, Exported, Limits};
 use crate::cache::merge::{MergeError, Merged, merge_folder};
 use crate::cache::{RunId, Store};
 use crate::config::diagnostic::Diagnostic;
@@ -20,7 +20,8 @@ use crate::graph::SelectError;
 /// Write results into a file that `sweep cache import` takes.
 ///
 /// The file holds the records of the chosen targets and the blobs that they name, each verified while it is read. The
-/// same results give the same bytes on every machine. Logs of servers and images are not in it.
+/// same results give the same bytes on every machine. Logs of servers and images are not in it. Where the Sweepfile has
+/// `cache.sign-with`, the file is signed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep cache export all.tar.zst                                    everything on record
@@ -50,7 +51,8 @@ pub(super) struct ExportArgs {
 /// Take results of other machines into this cache.
 ///
 /// An archive is verified to its last byte before anything changes. One that is damaged, cut short, holds a link, a
-/// path of its own or more than it tells is refused. Of a cache folder, whatever is whole is taken. What is here
+/// path of its own or more than it tells is refused; so is one that is not signed where the Sweepfile has
+/// `cache.sign-with`. Of a cache folder, whatever is whole is taken. What is here
 /// already stays, so the same may be imported twice, and in any order.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -73,6 +75,7 @@ pub(super) struct ImportArgs {
 
 pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode, Failure> {
     let chosen = Chosen::parse(&args.patterns).map_err(SelectError::Pattern)?;
+    let key = cache.key()?;
     let of_shard = match &args.shard {
         Some(id) => {
             let handed = Handed::read(&cache.dir, &args.plan_file)?;
@@ -87,6 +90,7 @@ pub(super) fn export(cache: &CacheFolder, args: &ExportArgs) -> Result<ExitCode,
             None => chosen.matches(target),
         },
         since: args.since.clone(),
+        key: key.as_ref(),
     };
     let nothing = !args.patterns.is_empty()
         && !store
@@ -119,9 +123,13 @@ pub(in super::super) fn exported_line(exported: &Exported, file: &Path) -> Strin
 }
 
 pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let key = cache.key()?;
     let mut store = cache.change(args.no_wait)?;
-    let most = args.max_size.unwrap_or(cache.max_bytes);
-    let all = import_all(&mut store, &args.sources, most, |line| {
+    let limits = Limits {
+        most: args.max_size.unwrap_or(cache.max_bytes),
+        key: key.as_ref(),
+    };
+    let all = import_all(&mut store, &args.sources, limits, |line| {
         if args.format == Format::Text {
             out(line);
         }
@@ -132,19 +140,23 @@ pub(super) fn import(cache: &CacheFolder, args: &ImportArgs) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes archives of at most `most` bytes and folders, one after another, and says a line of each.
+/// Takes archives and folders, one after another, and says a line of each. Nothing is taken where a folder is among them
+/// and only what is signed counts.
 pub(in super::super) fn import_all(
     store: &mut Store,
     sources: &[PathBuf],
-    most: u64,
+    limits: Limits<'_>,
     say: impl Fn(&str),
 ) -> Result<Vec<Merged>, Failure> {
+    if let (Some(_), Some(folder)) = (limits.key, sources.iter().find(|source| source.is_dir())) {
+        return Err(unsigned(folder));
+    }
     let mut all = Vec::new();
     for source in sources {
         let merged = if source.is_dir() {
             merge_folder(store, source)?
         } else {
-            archive::import(store, source, most)?
+            archive::import(store, source, limits)?
         };
         for reason in &merged.left_out {
             eprintln!("left out: {reason}");
@@ -153,6 +165,17 @@ pub(in super::super) fn import_all(
         all.push(merged);
     }
     Ok(all)
+}
+
+/// What lies in a folder carries no signatures.
+fn unsigned(folder: &Path) -> Failure {
+    let message = format!(
+        "`{}` is a folder, and only what is signed is taken here, as `cache.sign-with` says",
+        folder.display()
+    );
+    let help =
+        "`sweep cache export` signs what it writes, where the Sweepfile and the environment have the key";
+    Failure::Wrong(Diagnostic::error(message).help(help).into())
 }
 
 fn line(source: &Path, merged: &Merged) -> String {

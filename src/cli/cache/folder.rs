@@ -4,8 +4,12 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::super::failure::Failure;
+use super::super::remote::{KeyError, key, open};
 use super::super::workspace::{Workspace, WorkspaceArgs};
-use crate::cache::{Holder, LockError, RunId, Store, StoreError, Wait, lock};
+use crate::cache::remote::Client;
+use crate::cache::{Holder, LockError, RunId, SigningKey, Store, StoreError, Wait, lock};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::sweepfile::Cache;
 use crate::graph::pattern::{Pattern, PatternError};
 use crate::graph::{Kind, TargetId};
 
@@ -14,6 +18,8 @@ use crate::graph::{Kind, TargetId};
 pub(in super::super) struct CacheFolder {
     pub dir: PathBuf,
     pub max_bytes: u64,
+    /// What the Sweepfile says of it.
+    pub settings: Cache,
 }
 
 impl CacheFolder {
@@ -26,7 +32,25 @@ impl CacheFolder {
         Self {
             dir: workspace.cache.clone(),
             max_bytes: workspace.project.sweepfile.cache.max_size.0,
+            settings: workspace.project.sweepfile.cache.clone(),
         }
+    }
+
+    /// The key that signs results, where one is asked for.
+    pub(in super::super) fn key(&self) -> Result<Option<SigningKey>, KeyError> {
+        key(&self.settings)
+    }
+
+    /// The cache that it shares with other machines, if there is one.
+    pub(super) fn remote(&self) -> Result<Client, Failure> {
+        open(&self.settings)?.ok_or_else(|| {
+            let message = Diagnostic::error("there is no remote cache");
+            Failure::Wrong(
+                message
+                    .help("`cache.remote` in the Sweepfile or `SWEEP_CACHE_REMOTE` names one")
+                    .into(),
+            )
+        })
     }
 
     /// To look only.

@@ -3,6 +3,7 @@
 mod archive;
 mod folder;
 mod gc;
+mod remote;
 mod stats;
 mod verify;
 
@@ -28,6 +29,8 @@ use super::workspace::WorkspaceArgs;
   sweep cache gc --max-size 5GiB                shrink it, the oldest results first
   sweep cache export ci.tar.zst 'dsr1-*'        one machine's results in a file …
   sweep cache import ci.tar.zst                 … become another's
+  sweep cache push 'dsr1-*'                     to the cache that `cache.remote` of the Sweepfile names …
+  sweep cache pull 'dsr1-*'                     … and from it
 
 Two caches merge into one in any order: `sweep cache import ../other/.cache` takes a folder as it lies.")]
 pub(super) struct CacheArgs {
@@ -42,15 +45,19 @@ enum CacheCommand {
     Gc(gc::GcArgs),
     Export(archive::ExportArgs),
     Import(archive::ImportArgs),
+    Push(remote::PushArgs),
+    Pull(remote::PullArgs),
 }
 
 pub(super) fn run(workspace: &WorkspaceArgs, args: &CacheArgs) -> Result<ExitCode, Failure> {
-    let cache = CacheFolder::open(workspace)?;
+    let cache = || CacheFolder::open(workspace);
     match &args.command {
-        CacheCommand::Stats(args) => stats::run(&cache, args),
-        CacheCommand::Verify(args) => verify::run(&cache, args),
-        CacheCommand::Gc(args) => gc::run(&cache, args),
-        CacheCommand::Export(args) => archive::export(&cache, args),
-        CacheCommand::Import(args) => archive::import(&cache, args),
+        CacheCommand::Stats(args) => stats::run(&cache()?, args),
+        CacheCommand::Verify(args) => verify::run(&cache()?, args),
+        CacheCommand::Gc(args) => gc::run(&cache()?, args),
+        CacheCommand::Export(args) => archive::export(&cache()?, args),
+        CacheCommand::Import(args) => archive::import(&cache()?, args),
+        CacheCommand::Push(args) => remote::send(&cache()?, args),
+        CacheCommand::Pull(args) => remote::take(workspace, args),
     }
 }

@@ -1,19 +1,23 @@
 //! `sweep cache stats`.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::super::failure::Failure;
 use super::super::ls::Format;
 use super::super::print::{json, out};
+use super::super::remote::open;
+use super::super::report::counted;
 use super::folder::CacheFolder;
+use crate::cache::remote::unsent::Unsent;
 use crate::cache::stats::{Stats, stats};
 use crate::config::quantity::ShortSize;
 
-/// Count what the cache holds: blobs, records by kind and verdict, runs.
+/// Count what the cache holds: blobs, records by kind and verdict, runs; and ask the remote one whether it answers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sweep cache stats                                      for people
@@ -29,11 +33,80 @@ pub(super) fn run(cache: &CacheFolder, args: &StatsArgs) -> Result<ExitCode, Fai
     for damage in store.damage() {
         eprintln!("{damage}");
     }
+    let remote = Remote::look(cache)?;
     match args.format {
-        Format::Json => json(&stats),
-        Format::Text => out(&text(cache, &stats)),
+        Format::Json => json(&All {
+            local: &stats,
+            remote: remote.as_ref(),
+        }),
+        Format::Text => {
+            let remote = remote.iter().map(|remote| format!("{:<12}{remote}\n", "remote"));
+            out(&(text(cache, &stats) + &remote.collect::<String>()));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All there is to tell.
+#[derive(Serialize)]
+struct All<'a> {
+    #[serde(flatten)]
+    local: &'a Stats,
+    remote: Option<&'a Remote>,
+}
+
+/// The cache that other machines share, as it answers now.
+#[derive(Serialize)]
+struct Remote {
+    url: String,
+    read_only: bool,
+    signed: bool,
+    /// Results that it is still to get.
+    unsent: usize,
+    /// How long it took to answer, in ms.
+    answers_ms: Option<u64>,
+    /// Why it did not.
+    trouble: Option<String>,
+}
+
+impl Remote {
+    fn look(cache: &CacheFolder) -> Result<Option<Self>, Failure> {
+        let Some(client) = open(&cache.settings)? else {
+            return Ok(None);
+        };
+        let answer = client.probe();
+        let settings = client.settings();
+        Ok(Some(Self {
+            url: settings.url.clone(),
+            read_only: settings.read_only,
+            signed: settings.key.is_some(),
+            unsent: Unsent::of(&cache.dir).keys()?.len(),
+            answers_ms: answer.as_ref().ok().map(|took| took.as_millis() as u64),
+            trouble: answer.err().map(|error| error.to_string()),
+        }))
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)?;
+        if self.read_only {
+            f.write_str(", read only")?;
+        }
+        if self.signed {
+            f.write_str(", signed")?;
+        }
+        if let Some(ms) = self.answers_ms {
+            write!(f, ", answers in {ms} ms")?;
+        }
+        if let Some(trouble) = &self.trouble {
+            write!(f, ", DOES NOT ANSWER: {trouble}")?;
+        }
+        match self.unsent {
+            0 => Ok(()),
+            unsent => write!(f, "; {} still to be sent", counted(unsent, "result")),
+        }
+    }
 }
 
 fn text(cache: &CacheFolder, stats: &Stats) -> String {

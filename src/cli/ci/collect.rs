@@ -12,7 +12,7 @@ use super::super::failure::Failure;
 use super::super::report::Format;
 use super::super::workspace::{Workspace, WorkspaceArgs};
 use super::handed::{Handed, PlanFileArg};
-use crate::cache::archive::{self, Choice};
+use crate::cache::archive::{self, Choice, Limits};
 
 /// Import what the shards have measured, and build the sweep's rows and tables. Nothing is measured.
 ///
@@ -42,12 +42,15 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CollectArgs) -> Result<ExitC
     let arguments = handed.enter(&mut workspace, arguments)?;
     // Refused before anything is imported.
     handed.refuse_other_project(&workspace.graph(), &handed.handover.shards)?;
+    let cache = CacheFolder::of(&workspace);
+    let key = cache.key()?;
     if !args.sources.is_empty() {
-        let cache = CacheFolder::of(&workspace);
         let mut store = cache.change(false)?;
-        import_all(&mut store, &args.sources, cache.max_bytes, |line| {
-            eprint!("{line}");
-        })?;
+        let limits = Limits {
+            most: cache.max_bytes,
+            key: key.as_ref(),
+        };
+        import_all(&mut store, &args.sources, limits, |line| eprint!("{line}"))?;
     }
     let how = How {
         dry_run: false,
@@ -61,6 +64,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CollectArgs) -> Result<ExitC
         let choice = Choice {
             target: &|target| targets.contains(target),
             since: None,
+            key: key.as_ref(),
         };
         let exported = archive::export(&workspace.store()?, &choice, file)?;
         eprint!("{}", exported_line(&exported, file));

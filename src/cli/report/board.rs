@@ -216,7 +216,12 @@ impl Board {
                     unix_ms,
                 });
             }
-            Event::Collected { .. } | Event::Summarized { .. } | Event::Healed { .. } => {}
+            Event::Collected { .. }
+            | Event::Summarized { .. }
+            | Event::Healed { .. }
+            | Event::RemoteFetched { .. }
+            | Event::RemoteFailed { .. }
+            | Event::RemoteSent { .. } => {}
         }
     }
 

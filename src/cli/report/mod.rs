@@ -16,7 +16,7 @@ mod terminal;
 pub use board::Board;
 pub use json::Json;
 pub use pace::time_left;
-pub(in crate::cli) use phrase::counted;
+pub(in crate::cli) use phrase::{counted, sent};
 pub use phrase::{indices, short_ms};
 pub use plain::Plain;
 pub use pool::{Pool, Running, RunningStage, pools};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::state::Place;
-use crate::config::quantity::Short;
+use crate::config::quantity::{Short, ShortSize};
 
 /// Indices with runs of them drawn together: `0-3,6`.
 pub fn indices(indices: &[u32]) -> String {
@@ -47,6 +47,15 @@ pub(super) fn curve_and_conc(target: &str) -> (&str, Option<&str>) {
         Some((curve, conc)) => (curve, Some(conc)),
         None => (name, None),
     }
+}
+
+/// What became of results on their way to the remote cache.
+pub(in crate::cli) fn sent(results: usize, bytes: u64, unsent: usize) -> String {
+    let left = match unsent {
+        0 => String::new(),
+        unsent => format!(", {unsent} left for the next build"),
+    };
+    format!("sent {} ({}){left}", counted(results, "result"), ShortSize(bytes))
 }
 
 /// `1 point`, `2 points`.

@@ -6,6 +6,7 @@ use super::board::Board;
 use super::phrase::{self, counted, indices, short_ms};
 use super::reporter::Reporter;
 use super::state::Place;
+use crate::config::quantity::ShortSize;
 use crate::exec::event::{Event, Stamped};
 
 /// Writes lines such as `[ 14.0s] pass    bench:… in 9.8s (3/48)`, the time counted from the run's start.
@@ -142,6 +143,16 @@ fn words(board: &Board, event: &Event) -> Option<(&'static str, String)> {
         ),
         Event::Interrupted { signal, now: true } => ("signal", format!("{signal}: ending at once")),
         Event::Healed { what } => ("healed", what.clone()),
+        Event::RemoteFetched { results, bytes } => (
+            "remote",
+            format!("took {} ({})", counted(*results, "result"), ShortSize(*bytes)),
+        ),
+        Event::RemoteFailed { reason } => ("remote", format!("the remote cache is not used: {reason}")),
+        Event::RemoteSent {
+            results,
+            bytes,
+            unsent,
+        } => ("remote", phrase::sent(*results, *bytes, *unsent)),
         Event::RunFinished {
             passed,
             fresh,

@@ -205,6 +205,8 @@ fn stays(event: &Event) -> bool {
             | Event::ProcessFailed { .. }
             | Event::Interrupted { .. }
             | Event::Healed { .. }
+            | Event::RemoteFetched { .. }
+            | Event::RemoteFailed { .. }
     )
 }
 
