@@ -8,6 +8,9 @@
 //! | `kill -9` of sweep, at ten moments | `crash.rs` `a_build_killed_ten_times_ends_as_if_it_had_not_been` |
 //! | `kill -9` of sweep and a guard | `crash.rs` `a_killed_guard_leaves_nothing_either` |
 //! | `kill -9` of sweep and all its children | `crash_matrix.rs` `a_build_killed_with_all_its_children_is_resumed` |
+//! | `kill -9` of sweep at each of its calls | `crash_calls.rs` `a_build_that_dies_at_any_call_is_resumed` |
+//! | one call refused, each in turn | `crash_calls.rs` `a_call_that_is_refused_costs_no_finished_result` |
+//! | no process can be started | `crash_calls.rs` `processes_that_cannot_be_started_are_failures_and_nothing_else` |
 //! | SIGTERM, SIGINT to sweep alone | `crash.rs` `an_interrupted_build_keeps_what_is_finished` |
 //! | SIGINT to the group | `crash_matrix.rs` `an_interrupt_of_the_whole_group_is_one_interrupt` |
 //! | a second signal | `crash.rs` `a_second_signal_ends_at_once` |

@@ -1,13 +1,14 @@
 //! Blobs by digest: write-once, read-only, verified whenever read.
 
+use std::ffi::CStr;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::fs::{self, FsError, Mode, Op, Temp};
-use super::{Digest, Hasher};
+use super::fs::{self, Folder, FsError, Mode, Op, Temp};
+use super::{Digest, Hasher, Seen};
 
 /// How many bytes a copy moves at a time.
 const PIECE: usize = 128 * 1024;
@@ -55,6 +56,25 @@ pub struct Listing {
     pub strangers: Vec<PathBuf>,
 }
 
+/// A store's folder, open for looking at many blobs: one system call each.
+#[derive(Debug)]
+pub struct Looking(Folder);
+
+impl Looking {
+    /// What the blob's file looks like; `None` where there is none.
+    pub fn seen(&self, digest: &Digest) -> Result<Option<Seen>, FsError> {
+        let hex = blake3::Hash::from_bytes(digest.0).to_hex();
+        let (shard, rest) = hex.as_bytes().split_at(2);
+        let mut name = [0; 66];
+        name[..2].copy_from_slice(shard);
+        name[2] = b'/';
+        name[3..65].copy_from_slice(rest);
+        let name =
+            CStr::from_bytes_with_nul(&name).expect("hexadecimal digits, a slash, and one zero at the end");
+        self.0.seen(name)
+    }
+}
+
 impl<T> Fetched<T> {
     /// What was found, if it is to be trusted.
     pub fn found(self) -> Option<T> {
@@ -98,6 +118,11 @@ impl Cas {
         Ok(fs::metadata(&self.path(digest))?
             .filter(Metadata::is_file)
             .map(|found| found.len()))
+    }
+
+    /// The store, open for looking at many blobs; `None` where there is none.
+    pub fn looking(&self) -> Result<Option<Looking>, FsError> {
+        Ok(Folder::open(&self.dir)?.map(Looking))
     }
 
     /// Whether there is a file of this digest; its bytes are verified when they are read.

@@ -37,6 +37,8 @@ struct Entry {
     origin: Option<(u32, u32)>,
     /// The passed record of the same key before this one.
     earlier: Option<u32>,
+    /// The passed record of the same target before this one.
+    earlier_of_target: Option<u32>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -110,6 +112,7 @@ impl Records {
                 payload: placed.payload,
                 origin: Some((ranks[placed.origin as usize], placed.place)),
                 earlier: None,
+                earlier_of_target: None,
             }));
             records.forgotten.extend(parts.forgotten);
             records.segments.push(parts.bytes);
@@ -164,6 +167,7 @@ impl Records {
             payload: 0..payload.len(),
             origin: None,
             earlier: None,
+            earlier_of_target: None,
         };
         self.segments.push(payload);
         self.enter(entry);
@@ -184,7 +188,7 @@ impl Records {
         };
         latest.any = Some(place);
         if head.passed {
-            latest.passed = Some(place);
+            entry.earlier_of_target = latest.passed.replace(place);
         }
         self.entries.push(entry);
     }
@@ -260,6 +264,13 @@ impl Records {
     /// The latest passed record of this target, whatever its key.
     pub fn latest_passed(&self, target: &str) -> Option<RecordRef<'_>> {
         self.by_target.get(target)?.passed.map(|place| self.at(place))
+    }
+
+    /// The passed records of this target, whatever their keys, latest first.
+    pub fn passed_of(&self, target: &str) -> impl Iterator<Item = RecordRef<'_>> {
+        let latest = self.by_target.get(target).and_then(|latest| latest.passed);
+        std::iter::successors(latest, |place| self.entries[*place as usize].earlier_of_target)
+            .map(|place| self.at(place))
     }
 
     /// The highest generation of a segment; 0 without any.

@@ -11,7 +11,7 @@
 use thiserror::Error;
 
 use super::record::{FORMAT, Record, Verdict};
-use super::{Digest, Key};
+use super::{Digest, Key, take};
 
 const PASSED: u8 = 1;
 const SIMULATED: u8 = 2;
@@ -162,18 +162,11 @@ pub fn encode(record: &Record) -> Vec<u8> {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], PayloadError> {
-    let (taken, left) = rest.split_first_chunk().ok_or(PayloadError::Head)?;
-    *rest = left;
-    Ok(*taken)
+    take::take(rest).ok_or(PayloadError::Head)
 }
 
-/// Takes a u32 count and that many items of `size` bytes.
 fn take_counted<'a>(rest: &mut &'a [u8], size: usize) -> Result<&'a [u8], PayloadError> {
-    let count = u32::from_le_bytes(take(rest)?) as usize;
-    let len = count.checked_mul(size).ok_or(PayloadError::Head)?;
-    let (taken, left) = rest.split_at_checked(len).ok_or(PayloadError::Head)?;
-    *rest = left;
-    Ok(taken)
+    take::take_counted(rest, size).ok_or(PayloadError::Head)
 }
 
 #[cfg(test)]

@@ -6,36 +6,25 @@
 //! for a racy index). All of this concerns one machine: the file is never exported.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::Digest;
 use super::fs::{self, FsError};
-
-/// The coarsest time stamps of a file system in use (FAT: 2 s); on finer ones a fresh file is hashed once more.
-const GRANULARITY: Duration = Duration::from_secs(2);
+use super::seen::Seen;
 
 /// How often a file that changes while it is read is read again before its digest is given up.
 const READS: u32 = 5;
 
 const MAGIC: &[u8; 12] = b"sweepstat\0\0\x01";
-const ENTRY: usize = 5 * 8 + 32;
+const ENTRY: usize = Seen::BYTES + 32;
 const CHECKSUM: usize = 32;
-
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    size: u64,
-    mtime_ns: i64,
-    ctime_ns: i64,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    state: State,
+    seen: Seen,
     digest: Digest,
     /// Asked for since it was loaded.
     used: bool,
@@ -83,8 +72,9 @@ impl StatCache {
         if !found.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
         }
-        if let Some(entry) = self.entries.get_mut(&identity(&found))
-            && entry.state == State::of(&found)
+        let seen = Seen::of(&found);
+        if let Some(entry) = self.entries.get_mut(&identity(&seen))
+            && entry.seen == seen
         {
             entry.used = true;
             return Ok(entry.digest);
@@ -96,19 +86,11 @@ impl StatCache {
         for _ in 0..READS {
             let observed = (self.clock)();
             let file = File::open(path)?;
-            let before = file.metadata()?;
+            let seen = Seen::of(&file.metadata()?);
             let digest = Digest::of_open_file(&file)?;
-            let state = State::of(&before);
-            if State::of(&file.metadata()?) == state {
-                self.remember(
-                    identity(&before),
-                    Entry {
-                        state,
-                        digest,
-                        used: true,
-                    },
-                    observed,
-                );
+            if Seen::of(&file.metadata()?) == seen {
+                let used = true;
+                self.remember(Entry { seen, digest, used }, observed);
                 return Ok(digest);
             }
         }
@@ -118,9 +100,10 @@ impl StatCache {
         ))
     }
 
-    fn remember(&mut self, identity: (u64, u64), entry: Entry, observed: SystemTime) {
-        let settled = observed.checked_sub(GRANULARITY).map_or(i64::MIN, nanoseconds);
-        if entry.state.mtime_ns < settled && entry.state.ctime_ns < settled {
+    fn remember(&mut self, entry: Entry, observed: SystemTime) {
+        let identity = identity(&entry.seen);
+        // One that has not settled is hashed once more the next time.
+        if entry.seen.is_settled(observed) {
             self.entries.insert(identity, entry);
             self.changed = true;
         } else {
@@ -145,42 +128,16 @@ impl StatCache {
     }
 }
 
-impl State {
-    fn of(found: &Metadata) -> State {
-        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        State {
-            size: found.size(),
-            mtime_ns: ns(found.mtime(), found.mtime_nsec()),
-            ctime_ns: ns(found.ctime(), found.ctime_nsec()),
-        }
-    }
-}
-
-fn identity(found: &Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
-}
-
-fn nanoseconds(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-    }
+fn identity(seen: &Seen) -> (u64, u64) {
+    (seen.dev, seen.ino)
 }
 
 /// Magic, entries in no order, BLAKE3 of all that; numbers are little-endian.
 fn to_bytes(entries: &HashMap<(u64, u64), Entry>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(MAGIC.len() + entries.len() * ENTRY + CHECKSUM);
     bytes.extend_from_slice(MAGIC);
-    for ((dev, ino), Entry { state, digest, .. }) in entries {
-        for number in [
-            *dev,
-            *ino,
-            state.size,
-            state.mtime_ns.cast_unsigned(),
-            state.ctime_ns.cast_unsigned(),
-        ] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
+    for Entry { seen, digest, .. } in entries.values() {
+        bytes.extend_from_slice(&seen.to_bytes());
         bytes.extend_from_slice(&digest.0);
     }
     let sum = Digest::of(&bytes);
@@ -197,24 +154,11 @@ fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
         return None;
     }
     let entry = |bytes: &[u8; ENTRY]| {
-        let (numbers, digest) = bytes.split_last_chunk::<32>()?;
-        let ([dev, ino, size, mtime, ctime], []) = numbers.as_chunks::<8>() else {
-            return None;
-        };
-        let number = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        let state = State {
-            size: number(size),
-            mtime_ns: number(mtime).cast_signed(),
-            ctime_ns: number(ctime).cast_signed(),
-        };
-        Some((
-            (number(dev), number(ino)),
-            Entry {
-                state,
-                digest: Digest(*digest),
-                used: false,
-            },
-        ))
+        let (seen, digest) = bytes.split_first_chunk()?;
+        let seen = Seen::from_bytes(seen);
+        let digest = Digest(digest.try_into().ok()?);
+        let used = false;
+        Some((identity(&seen), Entry { seen, digest, used }))
     };
     entries.iter().map(entry).collect()
 }
@@ -222,6 +166,8 @@ fn parse(bytes: &[u8]) -> Option<HashMap<(u64, u64), Entry>> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::{Duration, UNIX_EPOCH};
 
     use proptest::prelude::*;
 
@@ -237,7 +183,7 @@ mod tests {
     }
 
     fn ctime(path: &Path) -> i64 {
-        State::of(&std::fs::metadata(path).unwrap()).ctime_ns
+        Seen::of(&std::fs::metadata(path).unwrap()).ctime_ns
     }
 
     /// Writes other bytes of the same number and puts the mtime back, as often as it takes the clock to tick.
@@ -379,7 +325,16 @@ mod tests {
             used: false,
             ..*stat.entries.values().next().unwrap()
         };
-        stat.entries.extend((0..2000).map(|ino| ((u64::MAX, ino), entry)));
+        let of = |ino| Entry {
+            seen: Seen {
+                dev: u64::MAX,
+                ino,
+                ..entry.seen
+            },
+            ..entry
+        };
+        stat.entries
+            .extend((0..2000).map(|ino| ((u64::MAX, ino), of(ino))));
         stat.save().unwrap();
         assert_eq!(cache(dir.path()).entries.len(), 1);
     }
@@ -387,12 +342,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_damaged_file_is_an_empty_one(at: prop::sample::Index, mask in 1..=255u8, cut: bool) {
-            let state = State { size: 1, mtime_ns: 2, ctime_ns: -3 };
-            let entry = Entry { state, digest: Digest([4; 32]), used: true };
-            let mut bytes = to_bytes(&HashMap::from([((5, 6), entry), ((7, 8), entry)]));
+            let seen = Seen { dev: 5, ino: 6, size: 1, mtime_ns: 2, ctime_ns: -3 };
+            let entry = Entry { seen, digest: Digest([4; 32]), used: true };
+            let other = Entry { seen: Seen { dev: 7, ..seen }, ..entry };
+            let mut bytes = to_bytes(&HashMap::from([((5, 6), entry), ((7, 6), other)]));
             let whole = parse(&bytes).unwrap();
             prop_assert_eq!(whole.len(), 2);
-            prop_assert_eq!(whole[&(5, 6)].state, state);
+            prop_assert_eq!(whole[&(5, 6)].seen, seen);
             let at = at.index(bytes.len());
             if cut { bytes.truncate(at) } else { bytes[at] ^= mask }
             prop_assert!(parse(&bytes).is_none());

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
 use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
 use super::ls;
+use super::null_build::{NullBuild, print, say_finished, say_hit};
 use super::plan;
-use super::print::out;
 use super::remote::{Shared, configured, send_left};
 use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
@@ -27,7 +27,7 @@ use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
 use crate::exec::build::{Build, Outcome, build};
-use crate::exec::event::{EVENT_VERSION, Event, Stamped};
+use crate::exec::event::{Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
 use crate::exec::image::{VenvMaker, venv_key};
 use crate::exec::journal::Journal;
@@ -39,8 +39,9 @@ use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
 use crate::graph::spec::{Image, NO_EVALS};
 use crate::graph::{Graph, Selection};
+use crate::plan::compiled::{Answer, Found};
 use crate::plan::{Plan, Policy};
-use crate::results::terminal;
+use crate::results::{Collection, Nature, terminal};
 
 /// Measure what is stale and print the summary.
 #[derive(Debug, Args)]
@@ -92,6 +93,11 @@ impl BuildArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
+    let policy = args.policy();
+    let null = NullBuild::begin(arguments, args);
+    if let Some(hit) = null.ask(&policy) {
+        return Ok(say_hit(&hit, args.format));
+    }
     let mut workspace = Workspace::open(arguments)?;
     let how = How {
         dry_run: args.dry_run,
@@ -102,9 +108,9 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         let asked = Asked::Patterns {
             words: &args.patterns,
             changed: &args.changed,
-            policy: args.policy(),
+            policy,
         };
-        return run_asked(arguments, &workspace, &asked, how);
+        return run_asked(arguments, &workspace, &asked, how, Some(&null));
     };
     let handed = Handed::read(&workspace.cache, &args.plan_file)?;
     let arguments = handed.enter(&mut workspace, arguments)?;
@@ -113,7 +119,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         handed: &handed,
         shard,
     };
-    run_asked(&arguments, &workspace, &asked, how)
+    run_asked(&arguments, &workspace, &asked, how, None)
 }
 
 /// How a build goes about it.
@@ -124,12 +130,13 @@ pub(super) struct How {
     pub format: Format,
 }
 
-/// Builds what was asked for.
+/// Builds what was asked for. Where there was nothing to do, `null` keeps the answer.
 pub(super) fn run_asked(
     arguments: &WorkspaceArgs,
     workspace: &Workspace,
     asked: &Asked<'_>,
     how: How,
+    null: Option<&NullBuild>,
 ) -> Result<ExitCode, Failure> {
     let mut graph = workspace.graph();
     let selection = asked.select(workspace, &graph)?;
@@ -146,7 +153,8 @@ pub(super) fn run_asked(
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
-    note_evals(selection.evals(&graph).count());
+    let evals_note = note_of_evals(selection.evals(&graph).count());
+    print_all(evals_note.as_slice());
     refuse_broken(&graph, &selection)?;
     if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
@@ -160,6 +168,19 @@ pub(super) fn run_asked(
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
             send_left(workspace, &store)?;
+            if let (Some(null), Some(view)) = (null, &outcome.view) {
+                let found = Found {
+                    project: &workspace.project,
+                    profile,
+                    graph: &graph,
+                    store: &store,
+                    plan: &plan,
+                    written: &[view.collections.as_slice(), std::slice::from_ref(&view.summary)].concat(),
+                    absent: &view.absent,
+                };
+                let warnings = [workspace.project.warnings.0.as_slice(), evals_note.as_slice()].concat();
+                null.keep(&warnings, answer(workspace, &outcome, how.format, true), &found);
+            }
             return Ok(conclude_fresh(workspace, &outcome, how.format));
         }
     }
@@ -469,43 +490,17 @@ fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), sta
     reporter.event(stamped);
 }
 
-/// The end of a build that had nothing to run. There is no run to speak of, yet a reader of events hears the outcome.
+/// The end of a build that had nothing to run.
 fn conclude_fresh(workspace: &Workspace, outcome: &Outcome, format: Format) -> ExitCode {
-    if format == Format::Json {
-        let event = Event::RunFinished {
-            passed: 0,
-            fresh: outcome.fresh,
-            failed: 0,
-            skipped: outcome.skipped,
-            servers_started: 0,
-            elapsed_ms: 0,
-        };
-        let stamped = Stamped {
-            v: EVENT_VERSION,
-            unix_ms: unix_ms(),
-            event,
-        };
-        let line = serde_json::to_string(&stamped).expect("events have text keys");
-        out(&format!("{line}\n"));
-    }
+    say_finished(outcome.fresh, outcome.skipped, format);
     conclude(workspace, outcome, format, None)
 }
 
 /// Prints what came of it and decides the exit code.
 fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupted: Option<u8>) -> ExitCode {
-    if let Some(view) = &outcome.view {
-        append_step_summary(&view.summary_text);
-    }
-    if format == Format::Human {
-        // Measurements alone have no table.
-        if outcome.view.is_some() || interrupted.is_some() {
-            out(&terminal(&outcome.collection, look()));
-        }
-        for absent in &outcome.absent {
-            eprintln!("{}: {}", absent.target, absent.reason);
-        }
-        eprintln!("{}", closing_line(workspace, outcome));
-    }
+    // Measurements alone have no table.
+    let has_table = outcome.view.is_some() || interrupted.is_some();
+    print(&answer(workspace, outcome, format, has_table), format);
     match interrupted {
         Some(code) => ExitCode::from(code),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
@@ -515,12 +510,55 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     }
 }
 
-/// Says that accuracy is not checked. It makes no measurement stale and no build fail.
-pub(super) fn note_evals(evals: usize) {
-    if evals > 0 {
-        let note = format!("{} left out: {NO_EVALS}", counted(evals, "eval"));
-        print_all(&[Diagnostic::info(note)]);
+/// What is printed of an outcome.
+fn answer(workspace: &Workspace, outcome: &Outcome, format: Format, has_table: bool) -> Answer {
+    let mut answer = Answer {
+        fresh: outcome.fresh,
+        ..Answer::default()
+    };
+    if let Some(view) = &outcome.view {
+        answer.summary.clone_from(&view.summary);
     }
+    if format == Format::Human {
+        answer.table = match outcome.collection.rows().len() {
+            _ if !has_table => String::new(),
+            0..=MOST_ROWS => terminal(&outcome.collection, look()),
+            _ => too_many_rows(&outcome.collection),
+        };
+        for absent in &outcome.absent {
+            answer
+                .closing
+                .push_str(&format!("{}: {}\n", absent.target, absent.reason));
+        }
+        answer.closing.push_str(&closing_line(workspace, outcome));
+        answer.closing.push('\n');
+    }
+    answer
+}
+
+/// Rows that a build prints at most. A longer table is looked up, not read: its files and `sweep results` have it.
+const MOST_ROWS: usize = 250;
+
+fn too_many_rows(collection: &Collection) -> String {
+    let of = |nature| collection.of(nature).len();
+    let (measured, simulated) = (of(Nature::Measured), of(Nature::Simulated));
+    let mut counts = Vec::new();
+    if measured > 0 {
+        counts.push(format!("{measured} measured"));
+    }
+    if simulated > 0 {
+        counts.push(format!("{simulated} SIMULATED, not measured on this hardware"));
+    }
+    let all = counted(measured + simulated, "row");
+    format!(
+        "{all}: {}\ntoo many to show here: `sweep results PATTERN` prints some\n",
+        counts.join(", ")
+    )
+}
+
+/// That accuracy is not checked. It makes no measurement stale and no build fail.
+pub(super) fn note_of_evals(evals: usize) -> Option<Diagnostic> {
+    (evals > 0).then(|| Diagnostic::info(format!("{} left out: {NO_EVALS}", counted(evals, "eval"))))
 }
 
 fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
@@ -543,21 +581,4 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         }
     }
     line
-}
-
-/// GitHub shows this file on the job's page.
-pub(super) fn append_step_summary(text: &str) {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return;
-    };
-    let appended = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .and_then(|mut file| writeln!(file, "{text}"));
-    if let Err(error) = appended {
-        print_all(&[Diagnostic::warning(format!(
-            "write the job's step summary: {error}"
-        ))]);
-    }
 }

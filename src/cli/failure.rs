@@ -57,13 +57,20 @@ const MOST_SHOWN: usize = 50;
 
 /// Prints messages on standard error.
 pub fn print_all(diagnostics: &[Diagnostic]) {
+    eprint!("{}", rendered(diagnostics));
+}
+
+/// The same as a text.
+pub(super) fn rendered(diagnostics: &[Diagnostic]) -> String {
     let color = wants_color(&std::io::stderr());
-    for diagnostic in diagnostics.iter().take(MOST_SHOWN) {
-        eprintln!("{}\n", diagnostic.render(color));
-    }
+    let shown = diagnostics.iter().take(MOST_SHOWN);
+    let mut text: String = shown
+        .map(|diagnostic| format!("{}\n\n", diagnostic.render(color)))
+        .collect();
     if diagnostics.len() > MOST_SHOWN {
-        eprintln!("… and {} more", diagnostics.len() - MOST_SHOWN);
+        text.push_str(&format!("… and {} more\n", diagnostics.len() - MOST_SHOWN));
     }
+    text
 }
 
 /// Whether a stream is a terminal that shows colours.

@@ -16,6 +16,7 @@ mod inferencex;
 pub mod log;
 mod ls;
 mod migrate;
+mod null_build;
 mod plan;
 mod print;
 mod remote;

@@ -88,11 +88,9 @@ fn lengths(project: &Project, config: &Config, found: &mut Vec<Diagnostic>) {
             let place = ["scenarios", "fixed-seq-len", &i.to_string(), "isl"];
             let span = project.node(config).nearest_at(&place).span;
             found.push(
-                Diagnostic::info(format!("{isl} and {osl} tokens are neither `1k1k` nor `8k1k`")).at(
-                    &config.source,
-                    span,
-                    "built here; InferenceX's workflow drops such rows",
-                ),
+                Diagnostic::warning(format!("{isl} and {osl} tokens are neither `1k1k` nor `8k1k`"))
+                    .at(&config.source, span, "InferenceX's workflow has no job for them")
+                    .help("`sweep build` measures them all the same"),
             );
         }
     }

@@ -10,6 +10,7 @@ pub mod launcher;
 mod lax;
 pub mod legacy;
 pub mod lists;
+pub mod looked;
 pub mod master;
 pub mod nearest;
 pub mod pins;

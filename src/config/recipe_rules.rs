@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::diagnostic::Diagnostics;
+use super::looked::Looked;
 use super::project::NamedRecipe;
 use super::recipe::{RESULT_FILE, Server, Starts};
 use super::yaml::Node;
@@ -14,8 +15,8 @@ const OF_SCRIPTS: [&str; 6] = ["within", "env", "contract", "files", "port", "st
 const OF_SCRIPTS_BENCH: [&str; 2] = ["range-ratio", "limits"];
 const OF_SCRIPTS_LIMITS: [&str; 1] = ["failed-share"];
 
-/// Checks one recipe of the project in `root`.
-pub(super) fn check(root: &Path, named: &NamedRecipe, diagnostics: &mut Diagnostics) {
+/// Checks one recipe of the project in `root`; tells which files it looked for.
+pub(super) fn check(root: &Path, named: &NamedRecipe, diagnostics: &mut Diagnostics) -> Vec<Looked> {
     let mut rules = Rules { named, diagnostics };
     match (&named.recipe.server, &named.recipe.run) {
         (Some(server), None) => {
@@ -34,7 +35,7 @@ pub(super) fn check(root: &Path, named: &NamedRecipe, diagnostics: &mut Diagnost
             "expected `server`, or `run` with a script that starts and measures one itself",
         ),
     }
-    rules.files(root);
+    rules.files(root)
 }
 
 struct Rules<'a> {
@@ -119,7 +120,8 @@ impl Rules<'_> {
         }
     }
 
-    fn files(&mut self, root: &Path) {
+    fn files(&mut self, root: &Path) -> Vec<Looked> {
+        let mut looked = Vec::new();
         let launch = self.named.recipe.launch();
         let script = launch.starts.script().filter(|script| !script.is_empty());
         let named = script
@@ -128,14 +130,15 @@ impl Rules<'_> {
             .chain(launch.files.iter().map(|file| ("files", file.as_str())));
         for (field, file) in named {
             let path = [launch.section, &[field]].concat();
-            if !root.join(&self.named.folder).join(file).is_file() {
-                let missing = self.named.folder.join(file);
+            let one = Looked::probe(root, &self.named.folder.join(file));
+            if !one.found.is_file() {
                 self.wrong(
                     &path,
-                    format!("`{}` does not exist", missing.display()),
+                    format!("`{}` does not exist", one.path.display()),
                     "named here",
                 );
             }
+            looked.push(one);
             if matches!(launch.starts, Starts::Combined(_)) && file == RESULT_FILE {
                 self.wrong(
                     &path,
@@ -144,5 +147,6 @@ impl Rules<'_> {
                 );
             }
         }
+        looked
     }
 }

@@ -32,6 +32,14 @@ pub enum Event {
         host: String,
         pid: u32,
     },
+    /// There is no run, as nothing is stale, and not one file that users write was read to know it: all that an earlier
+    /// build rested on looks as it did.
+    PlanReused {
+        /// Files and folders that were looked at: what users write, the record log, the results.
+        inputs: usize,
+        /// Blobs that were looked at.
+        outputs: usize,
+    },
     /// What the run is going to do.
     Planned {
         points: usize,

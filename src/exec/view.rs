@@ -11,6 +11,8 @@ use crate::results::{Absent, Collection, Nature, export_name, summary};
 pub struct View {
     /// `agg_bmk.json`, one file for measured rows and one for simulated ones.
     pub collections: Vec<PathBuf>,
+    /// Of a nature that has no rows, whose file is not there.
+    pub absent: Vec<PathBuf>,
     pub summary: PathBuf,
     pub summary_text: String,
 }
@@ -27,7 +29,7 @@ pub(super) fn write(
 ) -> Result<View, FsError> {
     fs::create_dir_durable(folder)?;
     let exports = collection.exports();
-    let mut collections = Vec::new();
+    let (mut collections, mut without_rows) = (Vec::new(), Vec::new());
     for nature in [Nature::Measured, Nature::Simulated] {
         let name = export_name(COLLECTION, nature);
         let path = folder.join(&name);
@@ -41,6 +43,7 @@ pub(super) fn write(
                 if fs::metadata(&path)?.is_some() {
                     fs::remove(&path)?;
                 }
+                without_rows.push(path);
             }
         }
     }
@@ -49,6 +52,7 @@ pub(super) fn write(
     write_if_changed(&summary, summary_text.as_bytes())?;
     Ok(View {
         collections,
+        absent: without_rows,
         summary,
         summary_text,
     })

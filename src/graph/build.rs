@@ -1,7 +1,7 @@
 //! From points and recipes to the DAG of targets.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -62,6 +62,8 @@ pub struct Graph {
     pub profile: String,
     /// For each point its bench and process targets, or why there are none.
     pub chains: Vec<Result<Chain, Box<Diagnostic>>>,
+    /// The files whose bytes are in keys, relative to the project: their digests, or why there are none.
+    pub files: HashMap<PathBuf, Result<Digest, String>>,
     ids: HashMap<TargetId, NodeIndex>,
 }
 
@@ -92,6 +94,7 @@ impl Graph {
             duplicates,
             profile: profile.0.to_owned(),
             chains: Vec::with_capacity(points.len()),
+            files: HashMap::new(),
             ids: HashMap::new(),
         };
         let mut servers = HashMap::<Key, Vec<NodeIndex>>::new();
@@ -102,6 +105,7 @@ impl Graph {
             };
             graph.chains.push(chain);
         }
+        graph.files = compiler.digests;
         graph.points = points;
         graph
     }

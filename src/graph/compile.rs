@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::hardware::{Hardware, HardwareError, Served, served};
 use super::recipe_match::{RecipeError, Recipes};
 use super::spec::{
-    Bench, Client, Engine, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server,
-    isolation,
+    Bench, Client, Form, Handling, Image, NO_AGENTIC_CLIENT, RecipeFile, SCRIPT_ISOLATION, Server, isolation,
 };
 use super::template::{Expanded, TemplateError, Templates};
 use crate::bench::verdict::Limits;
@@ -31,7 +30,7 @@ pub(super) struct Compiler<'a> {
     digest: &'a mut dyn FnMut(&Path) -> std::io::Result<Digest>,
     templates: HashMap<usize, Result<Templates<'a>, TemplateError>>,
     served: HashMap<String, Result<Served, HardwareError>>,
-    digests: HashMap<PathBuf, Result<Digest, String>>,
+    pub(super) digests: HashMap<PathBuf, Result<Digest, String>>,
     configs: HashMap<&'a str, &'a Config>,
 }
 
@@ -244,11 +243,6 @@ impl<'a> Compiler<'a> {
             files,
             gpus,
             nodes,
-            engine: Engine {
-                framework: point.framework.clone(),
-                precision: point.precision.clone(),
-                recipe: named.name.clone(),
-            },
             handling: Handling {
                 port: launch.port,
                 ready_path: served_by

@@ -102,10 +102,15 @@ fn hardware_of(project: &Project, pool: &Pool) -> Hardware {
 /// another number. Whoever wants to compare across machines says `cpu:` in `facts` himself.
 fn facts(pool: &Pool) -> BTreeMap<String, String> {
     let mut facts = pool.facts.clone();
-    if pool.gpu == CPU && pool.executor == Executor::Process && pool.simulate.is_none() {
+    if is_this_cpu(pool) {
         facts.entry("cpu".to_owned()).or_insert_with(cpu_model);
     }
     facts
+}
+
+/// Whether the model of this machine's processors is a fact of the pool, unless it states its own.
+pub fn is_this_cpu(pool: &Pool) -> bool {
+    pool.gpu == CPU && pool.executor == Executor::Process && pool.simulate.is_none()
 }
 
 /// The GPU kind of pools whose engine runs on the host's cores.

@@ -3,6 +3,7 @@
 pub mod advice;
 mod build;
 mod compile;
+mod contradiction;
 pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;

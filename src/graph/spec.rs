@@ -64,7 +64,6 @@ pub struct Server {
     /// GPUs on each of `nodes` nodes.
     pub gpus: u32,
     pub nodes: u32,
-    pub engine: Engine,
     /// What the simulated engine is told, if one stands in.
     pub simulated: Option<crate::sim::SimConfig>,
     /// Not part of the key: how the server is handled.
@@ -80,14 +79,6 @@ pub enum Form {
     Script,
     /// A script that starts the server and measures it; it is run for each point.
     Combined,
-}
-
-/// The engine and the parallelism, for messages and for the simulator.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Engine {
-    pub framework: String,
-    pub precision: String,
-    pub recipe: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -495,15 +486,13 @@ mod tests {
     #[test]
     fn how_a_server_is_handled_and_where_changes_no_key() {
         let (before, bench) = first();
-        let handled: [Change<Server>; 8] = [
+        let handled: [Change<Server>; 6] = [
             ("port", |s| s.handling.port = Some(8000)),
             ("readiness", |s| s.handling.ready_path = "/ready".to_owned()),
             ("patience", |s| s.handling.within = Duration::from_secs(1)),
             ("grace", |s| s.handling.stop_grace = Duration::from_secs(1)),
             ("reset", |s| s.handling.reset = None),
             ("pools", |s| s.pools.push("another".to_owned())),
-            ("recipe's name", |s| s.engine.recipe = "another".to_owned()),
-            ("precision's name", |s| s.engine.precision = "another".to_owned()),
         ];
         for (what, change) in handled {
             let mut server = before.clone();

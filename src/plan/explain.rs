@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::compute::Plan;
 use super::reason::Reason;
-use super::state::{Evidence, State};
-use crate::cache::{Change, Inputs, Key, Provenance, Record, Store};
+use super::state::{Evidence, State, least_changes};
+use crate::cache::{Change, Key, Provenance, RecordRef, Store};
 use crate::graph::{Graph, Spec};
 
 /// The answer to `why`.
@@ -42,7 +42,7 @@ pub struct Made {
     pub run: String,
     pub host: String,
     pub started_unix_ms: u64,
-    /// Inputs that differ from those of the target's record before it; `None` where it was the first.
+    /// Inputs that differ from those of the nearest record of the target before it; `None` where it was the first.
     pub changes: Option<Vec<Change>>,
     /// The very inputs have been built before under another state of the project, as after a revert.
     pub reused: bool,
@@ -126,15 +126,13 @@ pub fn causes(
 
 fn made(store: &Store, target: &str, evidence: &Evidence) -> Option<Made> {
     let record = store.records().passed(&evidence.key).next()?.decode().ok()?;
-    let history: Vec<Record> = store
-        .records()
-        .iter()
-        .filter(|r| r.head().target == target && r.head().passed)
-        .filter_map(|r| r.decode().ok())
-        .collect();
-    let latest_is_it = history.last().is_some_and(|latest| latest.key == evidence.key);
-    let before = history.iter().rev().find(|r| r.key != evidence.key);
-    let changes = before.map(|before| Inputs::diff(&before.inputs, &record.inputs));
+    let is_it = |record: &RecordRef<'_>| record.head().key == evidence.key;
+    let mut history = store.records().passed_of(target).peekable();
+    let latest_is_it = history.peek().is_some_and(is_it);
+    let before = history
+        .skip_while(|record| !is_it(record))
+        .filter(|record| !is_it(record));
+    let changes = least_changes(before, &record.inputs);
     let Provenance {
         run,
         host,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::SystemTime;
 
 use petgraph::graph::NodeIndex;
@@ -10,7 +11,9 @@ use tempfile::TempDir;
 
 use super::{Judge, Plan, Policy, SERVER_START_MS, State, process_inputs};
 use crate::cache::record::FORMAT;
-use crate::cache::{Digest, Holder, Inputs, Output, Provenance, Record, Source, Store, Verdict, Wait, lock};
+use crate::cache::{
+    Digest, Holder, Inputs, Output, Provenance, Record, RunId, Source, Store, Verdict, Wait, lock,
+};
 use crate::graph::fixture::Fixture;
 use crate::graph::{Chain, Graph, Kind, TargetId};
 
@@ -24,16 +27,25 @@ pub(super) const START_MS: u64 = 400;
 /// A cache folder that is open to build.
 pub(super) struct Cache {
     pub(super) store: Store,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 impl Cache {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let lock = lock::acquire(dir.path(), Wait::No, &Holder::default()).unwrap();
-        let run = "20261122T040412Z-0a1b2c".parse().unwrap();
-        let store = Store::open_write(dir.path(), run, lock, SystemTime::now()).unwrap();
-        Self { store, _dir: dir }
+        let cache = Self::open(dir.path());
+        Self {
+            _dir: Some(dir),
+            ..cache
+        }
+    }
+
+    /// In a folder that outlives it.
+    pub(super) fn open(dir: &Path) -> Self {
+        let lock = lock::acquire(dir, Wait::No, &Holder::default()).unwrap();
+        let run = RunId::generate();
+        let store = Store::open_write(dir, run, lock, SystemTime::now()).unwrap();
+        Self { store, _dir: None }
     }
 
     /// Keeps a record of a target whose one output holds `bytes`.

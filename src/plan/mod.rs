@@ -1,6 +1,7 @@
 //! Keys against records: what is stale, why, and how the stale part groups into sessions.
 
 mod command_diff;
+pub mod compiled;
 mod compute;
 mod dialect;
 mod estimate;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::dialect::{collect_inputs, process_inputs, summarize_inputs};
 use super::reason::Reason;
-use crate::cache::{Digest, FsError, Inputs, Key, RecordRef, Store};
+use crate::cache::{Change, Digest, FsError, Inputs, Key, RecordRef, Store};
 use crate::graph::{Chain, Graph, Selection, Spec};
 
 /// What a target needs.
@@ -57,6 +57,16 @@ pub struct Policy {
     pub max_age: Option<Duration>,
     /// Now, in ms since 1970: ages are counted from here.
     pub now_unix_ms: u64,
+}
+
+impl Policy {
+    /// The age in ms of a measurement that started at this time, where it is above the most that is allowed. A clock
+    /// that went back makes nothing old.
+    pub fn too_old(&self, started_unix_ms: u64) -> Option<(u64, Duration)> {
+        let age_ms = self.now_unix_ms.saturating_sub(started_unix_ms);
+        let max_age = self.max_age?;
+        (u128::from(age_ms) > max_age.as_millis()).then_some((age_ms, max_age))
+    }
 }
 
 /// Judges targets one after another; what they depend on first.
@@ -137,17 +147,13 @@ impl Judge<'_> {
         if self.policy.rerun {
             return Ok(State::Stale(Reason::Forced));
         }
-        let age_ms = self
-            .policy
-            .now_unix_ms
-            .saturating_sub(record.head().started_unix_ms);
-        match self.policy.max_age {
-            Some(max_age) if u128::from(age_ms) > max_age.as_millis() => Ok(State::Stale(Reason::TooOld {
+        Ok(match self.policy.too_old(record.head().started_unix_ms) {
+            Some((age_ms, max_age)) => State::Stale(Reason::TooOld {
                 age_s: age_ms / 1000,
                 max_age_s: max_age.as_secs(),
-            })),
-            _ => Ok(State::Fresh(evidence(record))),
-        }
+            }),
+            None => State::Fresh(evidence(record)),
+        })
     }
 
     fn process(&self, chain: &Chain, trace: Digest) -> Result<State, FsError> {
@@ -220,15 +226,30 @@ impl Judge<'_> {
                 },
             };
         }
-        // What counts is what changed since it was last measured, not since it last failed.
-        let before = records.latest_passed(&id).unwrap_or(latest);
-        match before.decode() {
-            Ok(record) => Reason::InputsChanged {
-                changes: Inputs::diff(&record.inputs, inputs),
-            },
-            Err(_) => Reason::NeverBuilt,
+        // What counts is what changed since it was measured, not since it failed.
+        match least_changes(records.passed_of(&id), inputs).or_else(|| least_changes([latest], inputs)) {
+            Some(changes) => Reason::InputsChanged { changes },
+            None => Reason::NeverBuilt,
         }
     }
+}
+
+/// Records that inputs are compared with, the latest of a target.
+const COMPARED: usize = 16;
+
+/// What differs from the nearest of some records: the one with the fewest changes, among equals the first. After an edit
+/// was taken back, the next one is not told together with it.
+pub(super) fn least_changes<'a>(
+    records: impl IntoIterator<Item = RecordRef<'a>>,
+    inputs: &Inputs,
+) -> Option<Vec<Change>> {
+    let decoded = records
+        .into_iter()
+        .take(COMPARED)
+        .filter_map(|record| record.decode().ok());
+    decoded
+        .map(|record| Inputs::diff(&record.inputs, inputs))
+        .min_by_key(Vec::len)
 }
 
 fn evidence(record: RecordRef<'_>) -> Evidence {
@@ -298,6 +319,12 @@ mod tests {
         cache.build(&edited.graph(), 0);
         assert!(reason(&cache, &edited, Policy::default()).is_empty());
         assert!(reason(&cache, &fixture, Policy::default()).is_empty());
+        // A new edit after that is compared with what it is an edit of, not with what was measured last.
+        let again = Fixture::edited(&[("recipes/engine/recipe.yaml", "--tp", "--narrow --tp")]);
+        assert_eq!(
+            reason(&cache, &again, Policy::default()),
+            ["server command: + --narrow"]
+        );
     }
 
     #[test]

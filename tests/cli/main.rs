@@ -6,6 +6,7 @@
 mod project;
 
 mod changed;
+mod check;
 mod completions;
 mod evals;
 mod graph;

@@ -1,9 +1,13 @@
 //! One function a system call.
 
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, statat};
+
+use super::super::seen::Seen;
 use super::door::{FsError, Op, pass};
 
 /// Opens for reading; `None` where there is no such file.
@@ -40,6 +44,34 @@ pub fn read_some(file: &mut File, path: &Path, buffer: &mut [u8]) -> Result<usiz
 /// The metadata of what the path leads to; `None` where there is nothing.
 pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>, FsError> {
     absent_is_none(pass(Op::Read, path, || fs::metadata(path)))
+}
+
+/// What the path leads to looks like; `None` where there is nothing.
+pub fn seen(path: &Path) -> Result<Option<Seen>, FsError> {
+    Ok(metadata(path)?.map(|found| Seen::of(&found)))
+}
+
+/// An open folder, for looking at many files in it.
+#[derive(Debug)]
+pub struct Folder {
+    open: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens it; `None` where there is none.
+    pub fn open(path: &Path) -> Result<Option<Folder>, FsError> {
+        let path = path.to_path_buf();
+        Ok(open(&path)?.map(|open| Folder { open, path }))
+    }
+
+    /// What a name in it leads to looks like; `None` where there is nothing.
+    pub fn seen(&self, name: &CStr) -> Result<Option<Seen>, FsError> {
+        let found = pass(Op::Read, &self.path, || {
+            Ok(statat(&self.open, name, AtFlags::empty())?)
+        });
+        Ok(absent_is_none(found)?.map(|found| Seen::of_stat(&found)))
+    }
 }
 
 /// The names in a folder, sorted, with whether each is a plain file; empty where there is no such folder.

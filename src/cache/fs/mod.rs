@@ -7,8 +7,8 @@ mod durable;
 pub(super) mod fault;
 
 pub use call::{
-    create_append, cut, cut_durable, flush, flush_dir, list, metadata, open, open_append, open_read_write,
-    read, read_some, remove, remove_tree, rename, write_all,
+    Folder, create_append, cut, cut_durable, flush, flush_dir, list, metadata, open, open_append,
+    open_read_write, read, read_some, remove, remove_tree, rename, seen, write_all,
 };
 pub use door::{FsError, Op};
 pub use durable::{Mode, TEMP_PREFIX, Temp, create_dir_durable, parent, remove_strays, write_atomic};

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CollectArgs) -> Result<ExitC
         format: args.format,
     };
     let asked = Asked::Rows { handed: &handed };
-    let ended = run_asked(&arguments, &workspace, &asked, how)?;
+    let ended = run_asked(&arguments, &workspace, &asked, how, None)?;
     if let Some(file) = &args.export {
         let targets = handed.handover.targets();
         let choice = Choice {

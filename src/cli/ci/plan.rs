@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::build::{append_step_summary, note_evals, refuse_unrunnable};
+use super::super::build::{note_of_evals, refuse_unrunnable};
 use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
+use super::super::null_build::append_step_summary;
 use super::super::print::out;
 use super::super::report::counted;
 use super::super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
@@ -87,7 +88,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         &store,
         policy,
     )?;
-    note_evals(selection.evals(&graph).count());
+    print_all(note_of_evals(selection.evals(&graph).count()).as_slice());
     refuse_broken(&graph, &selection)?;
     refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
     let deal = Deal {

@@ -101,7 +101,7 @@ impl Attempts {
     pub(super) fn plans(&self, id: &str) -> bool {
         readings(id)
             .iter()
-            .any(|target| self.planned.contains_key(target))
+            .any(|target| self.planned.contains_key(target) || self.session_of_shared(target).is_some())
     }
 
     /// The targets that the run tried or planned.
@@ -126,8 +126,25 @@ impl Attempts {
         if let Some(lines) = self.images.get(&target) {
             return Some(Attempt::Image { target, lines });
         }
+        if let Some(session) = self.session_of_shared(&target) {
+            let (name, _) = self.servers.iter().find(|(_, of)| *of == session)?;
+            let folder = self.sessions.get(session)?;
+            return Some(Attempt::Server {
+                target: name.clone(),
+                folder,
+            });
+        }
         let folder = self.sessions.get(self.planned.get(&target)?)?;
         Some(Attempt::ServerOf { target, folder })
+    }
+
+    /// The session of a server that is named after another of its points than its first.
+    fn session_of_shared(&self, target: &str) -> Option<&usize> {
+        let point = target.strip_prefix("server:")?;
+        match self.planned.contains_key(target) {
+            true => None,
+            false => self.planned.get(&format!("bench:{point}")),
+        }
     }
 }
 
@@ -182,6 +199,19 @@ mod tests {
             folder: "attempts/1-2",
         };
         assert_eq!(attempts.of(server), Some(newest));
+    }
+
+    #[test]
+    fn a_shared_server_is_found_by_any_of_its_points() {
+        let attempts = after(&story());
+        let shared = Attempt::Server {
+            target: format!("server:{POINT}"),
+            folder: "attempts/0-1",
+        };
+        let other = POINT.replace("/c4", "/c16");
+        assert_eq!(attempts.of(&format!("server:{other}")), Some(shared));
+        assert!(attempts.plans(&format!("server:{other}")));
+        assert_eq!(attempts.of("server:nonsense"), None);
     }
 
     #[test]

@@ -216,7 +216,8 @@ impl Board {
                     unix_ms,
                 });
             }
-            Event::Collected { .. }
+            Event::PlanReused { .. }
+            | Event::Collected { .. }
             | Event::Summarized { .. }
             | Event::Healed { .. }
             | Event::RemoteFetched { .. }

@@ -168,7 +168,8 @@ fn words(board: &Board, event: &Event) -> Option<(&'static str, String)> {
                 short_ms(*elapsed_ms)
             ),
         ),
-        Event::ImageProgress { .. }
+        Event::PlanReused { .. }
+        | Event::ImageProgress { .. }
         | Event::ServerStopped { .. }
         | Event::BenchProgress { .. }
         | Event::ProcessPassed { .. }

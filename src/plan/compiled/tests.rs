@@ -1,0 +1,517 @@
+//! A kept answer against one that is worked out anew, over whatever may happen to a project and its cache.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::super::fixture::{Cache, MADE_MS, chain};
+use super::super::{Judge, Plan, Policy, State, collect_inputs, process_inputs, summarize_inputs};
+use super::{Answer, Found, Question, Watch, ask};
+use crate::cache::gc::{collect, garbage};
+use crate::cache::{Digest, Seen, Store, Verdict, forget};
+use crate::config::project::Project;
+use crate::graph::fixture::Fixture;
+use crate::graph::{Graph, Kind, TargetId, select};
+
+/// A clock by which everything on the disk has long settled.
+fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(3600)
+}
+
+/// A project with its cache and its results; the configs `a-*` are asked for.
+struct World {
+    fixture: Fixture,
+    root: PathBuf,
+    question: Question,
+}
+
+impl World {
+    /// All three points are measured, collected and summarized.
+    fn built() -> Self {
+        let fixture = Fixture::new();
+        let root = fixture.project.root.clone();
+        let question = Question::new(&root, [b"a-*".as_slice()]).unwrap();
+        let world = Self {
+            fixture,
+            root,
+            question,
+        };
+        world.measure();
+        world
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.root.join(".cache")
+    }
+
+    fn summary(&self) -> PathBuf {
+        self.root.join("results/a-all/summary.md")
+    }
+
+    fn project(&self) -> Option<Project> {
+        Project::load(&self.root).ok()
+    }
+
+    /// Measures what the project asks for now, as a run of its own.
+    fn measure(&self) {
+        let Some(project) = self.project() else { return };
+        let graph = Graph::build(&project, project.profile(None).unwrap(), &mut Digest::of_file);
+        let mut cache = Cache::open(&self.cache());
+        let mut rows = Vec::new();
+        for point in 0..3 {
+            if graph.chains[point].is_err() {
+                return;
+            }
+            cache.build(&graph, point);
+            let judge = Judge {
+                graph: &graph,
+                store: &cache.store,
+                policy: Policy::default(),
+            };
+            let bench = judge.bench_inputs(&chain(&graph, point)).key();
+            let trace = Digest::of(format!("trace of {bench}").as_bytes());
+            let row = process_inputs(&graph.points[point], "trace", trace).key();
+            let id = TargetId::new(Kind::Process, graph.points[point].id()).to_string();
+            rows.push((id, Digest::of(format!("row of {row}").as_bytes())));
+        }
+        let inputs = collect_inputs(rows.iter().map(|(id, row)| (id.as_str(), *row)));
+        let collection = format!("collection {}", inputs.key());
+        let summary = summarize_inputs("a-all", Digest::of(collection.as_bytes()));
+        let id = |kind| TargetId::new(kind, "a-all");
+        cache.keep(&id(Kind::Collect), inputs, Verdict::Passed, &collection);
+        cache.keep(&id(Kind::Summarize), summary, Verdict::Passed, "summary");
+    }
+
+    /// What a build says that reads everything, `None` where something is stale or wrong; the answer is kept where `watch`
+    /// says so.
+    fn read(&self, policy: Policy, watch: Option<Watch>) -> Option<Answer> {
+        let project = self.project()?;
+        let profile = project.profile(None).ok()?;
+        let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
+        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let store = Store::open_read(self.cache()).ok()?;
+        let plan = Plan::new(&project, profile.1, &mut graph, &selection, &store, policy).ok()?;
+        if !plan.is_fresh() || !selection.broken.is_empty() {
+            return None;
+        }
+        let mut table = String::new();
+        for node in &plan.sweep.as_ref()?.processes {
+            let State::Fresh(row) = &plan.states[node] else {
+                return None;
+            };
+            let bytes = store.cas().get(&row.outputs[0]).ok()?.found()?;
+            table.push_str(&String::from_utf8(bytes).unwrap());
+            table.push('\n');
+        }
+        let summary = self.summary();
+        if fs::read_to_string(&summary).ok().as_ref() != Some(&table) {
+            fs::create_dir_all(summary.parent().unwrap()).unwrap();
+            fs::write(&summary, &table).unwrap();
+        }
+        let absent = summary.with_file_name("agg_bmk.json");
+        let _ = fs::remove_file(&absent);
+        let answer = Answer {
+            fresh: selection.points.len(),
+            oldest_unix_ms: MADE_MS,
+            table,
+            summary: summary.clone(),
+            ..Answer::default()
+        };
+        if let Some(watch) = watch {
+            let found = Found {
+                project: &project,
+                profile: profile.1,
+                graph: &graph,
+                store: &store,
+                plan: &plan,
+                written: &[summary],
+                absent: &[absent],
+            };
+            let _ = watch.keep(&self.question, &answer, &found);
+        }
+        Some(answer)
+    }
+
+    fn keep(&self) -> Option<Answer> {
+        self.read(Policy::default(), Some(Watch::begin_by(later)))
+    }
+
+    fn ask(&self) -> Option<Answer> {
+        ask(&self.question, &Policy::default()).map(|hit| hit.answer)
+    }
+
+    /// Blobs, in the order of their names.
+    fn blobs(&self) -> Vec<PathBuf> {
+        let store = Store::open_read(self.cache()).unwrap();
+        let listing = store.cas().list().unwrap();
+        let paths = listing.blobs.iter().map(|blob| store.cas().path(&blob.digest));
+        paths.collect()
+    }
+}
+
+/// Does something to a file until the file system shows that something was done: two changes within one tick of its
+/// clock look like one.
+fn until_seen(path: &Path, mut change: impl FnMut(&Path)) {
+    let seen = |path: &Path| fs::metadata(path).ok().map(|found| Seen::of(&found));
+    let before = seen(path);
+    change(path);
+    while seen(path) == before {
+        change(path);
+    }
+}
+
+/// What may happen between two builds.
+#[derive(Debug, Clone)]
+enum Event {
+    Touch(&'static str),
+    /// Another image, under which nothing or something was measured.
+    Image(u8),
+    /// Other bytes of the same number, the mtime put back.
+    SameSizeAndMtime,
+    Comment(&'static str),
+    Remove(&'static str),
+    /// The project's files as they were at first.
+    Restore,
+    /// A recipe that is more specific than the others.
+    AddRecipe,
+    /// A folder without a recipe among the recipes.
+    AddFolder,
+    Launcher,
+    EditResult,
+    RemoveResult,
+    /// A file that another nature of rows would have.
+    StrayResult,
+    LoseBlob(prop::sample::Index),
+    DamageBlob(prop::sample::Index),
+    RestoreBlobs,
+    Measure,
+    Fail,
+    Forget,
+    Collect,
+    Build,
+    DamagePlan(prop::sample::Index),
+    DropPlans,
+}
+
+const TEXTS: [&str; 6] = [
+    "Sweepfile",
+    "master.yaml",
+    "runners.yaml",
+    "launchers/local.yaml",
+    "recipes/engine/recipe.yaml",
+    "recipes/engine/chat.jinja",
+];
+
+fn events() -> impl Strategy<Value = Event> {
+    use Event::{
+        AddFolder, AddRecipe, Build, Collect, Comment, DamageBlob, DamagePlan, DropPlans, EditResult, Fail,
+        Forget, Image, Launcher, LoseBlob, Measure, Remove, RemoveResult, Restore, RestoreBlobs,
+        SameSizeAndMtime, StrayResult, Touch,
+    };
+    let text = || prop::sample::select(&TEXTS[..]);
+    prop_oneof![
+        1 => text().prop_map(Touch),
+        1 => (1..4_u8).prop_map(Image),
+        1 => Just(SameSizeAndMtime),
+        1 => text().prop_map(Comment),
+        1 => text().prop_map(Remove),
+        3 => Just(Restore),
+        1 => Just(AddRecipe),
+        1 => Just(AddFolder),
+        1 => Just(Launcher),
+        1 => Just(EditResult),
+        1 => Just(RemoveResult),
+        1 => Just(StrayResult),
+        1 => any::<prop::sample::Index>().prop_map(LoseBlob),
+        1 => any::<prop::sample::Index>().prop_map(DamageBlob),
+        2 => Just(RestoreBlobs),
+        2 => Just(Measure),
+        1 => Just(Fail),
+        1 => Just(Forget),
+        1 => Just(Collect),
+        4 => Just(Build),
+        1 => any::<prop::sample::Index>().prop_map(DamagePlan),
+        1 => Just(DropPlans),
+    ]
+}
+
+/// Copies of the blobs and of the project's files, to put back.
+struct Backup(Vec<(PathBuf, Vec<u8>)>);
+
+impl Backup {
+    fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let copies = paths.into_iter().map(|path| {
+            let bytes = fs::read(&path).unwrap();
+            (path, bytes)
+        });
+        Self(copies.collect())
+    }
+
+    fn restore(&self) {
+        for (path, bytes) in &self.0 {
+            if fs::read(path).ok().as_ref() != Some(bytes) {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                // A blob is read-only, which stops nobody who replaces it.
+                let _ = fs::remove_file(path);
+                fs::write(path, bytes).unwrap();
+            }
+        }
+    }
+}
+
+fn happen(world: &World, event: &Event, texts: &Backup, blobs: &Backup) {
+    let at = |name: &str| world.root.join(name);
+    let append = |path: &Path, text: &str| {
+        if let Ok(before) = fs::read_to_string(path) {
+            until_seen(path, |path| fs::write(path, format!("{before}{text}")).unwrap());
+        }
+    };
+    match event {
+        Event::Touch(name) => {
+            if let Ok(file) = File::options().write(true).open(at(name)) {
+                until_seen(&at(name), |_| file.set_modified(SystemTime::now()).unwrap());
+            }
+        }
+        Event::Image(n) => {
+            let path = at("master.yaml");
+            if let Ok(text) = fs::read_to_string(&path) {
+                let now = (1..4).fold(text, |text, old| {
+                    text.replace(&format!("acme/engine:{old}\n"), &format!("acme/engine:{n}\n"))
+                });
+                until_seen(&path, |path| fs::write(path, &now).unwrap());
+            }
+        }
+        Event::SameSizeAndMtime => {
+            let path = at("recipes/engine/recipe.yaml");
+            let (Ok(text), Ok(found)) = (fs::read_to_string(&path), fs::metadata(&path)) else {
+                return;
+            };
+            let mtime = found.modified().unwrap();
+            until_seen(&path, |path| {
+                fs::write(path, text.replace("'{{ 8 }}'", "'{{ 9 }}'")).unwrap();
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(mtime)
+                    .unwrap();
+            });
+        }
+        Event::Comment(name) => append(&at(name), "# nothing\n"),
+        Event::Remove(name) => drop(fs::remove_file(at(name))),
+        Event::Restore => {
+            let _ = fs::remove_dir_all(at("recipes/special"));
+            let _ = fs::remove_dir_all(at("recipes/empty"));
+            let _ = fs::remove_file(at("launchers/more.yaml"));
+            texts.restore();
+        }
+        Event::AddRecipe => {
+            fs::create_dir_all(at("recipes/special")).unwrap();
+            let recipe = "match: { framework: engine, config: a-fp8 }\nserver:\n  command: special {{ port }}\n  ready: { http: /health, within: 1m }\n";
+            fs::write(at("recipes/special/recipe.yaml"), recipe).unwrap();
+        }
+        Event::AddFolder => fs::create_dir_all(at("recipes/empty")).unwrap(),
+        Event::Launcher => fs::write(at("launchers/more.yaml"), "executor: process\n").unwrap(),
+        Event::EditResult => append(&world.summary(), "edited"),
+        Event::RemoveResult => drop(fs::remove_file(world.summary())),
+        Event::StrayResult => {
+            let stray = world.summary().with_file_name("agg_bmk.json");
+            if stray.parent().is_some_and(Path::is_dir) {
+                fs::write(stray, "[]").unwrap();
+            }
+        }
+        Event::LoseBlob(n) => {
+            let blobs = world.blobs();
+            if !blobs.is_empty() {
+                fs::remove_file(n.get(&blobs)).unwrap();
+            }
+        }
+        Event::DamageBlob(n) => {
+            let blobs = world.blobs();
+            if !blobs.is_empty() {
+                let path = n.get(&blobs);
+                let mut bytes = fs::read(path).unwrap();
+                bytes[0] ^= 1;
+                until_seen(path, |path| {
+                    let _ = fs::remove_file(path);
+                    fs::write(path, &bytes).unwrap();
+                });
+            }
+        }
+        Event::RestoreBlobs => blobs.restore(),
+        Event::Measure => world.measure(),
+        Event::Fail => {
+            let Some(project) = world.project() else { return };
+            let graph = Graph::build(&project, project.profile(None).unwrap(), &mut Digest::of_file);
+            let mut cache = Cache::open(&world.cache());
+            if let Ok(chain) = graph.chains[0] {
+                let inputs = graph.bench(chain.bench).inputs(graph.server(chain.server));
+                let reason = "no tokens".to_owned();
+                let failed = Verdict::Failed { reason, log: None };
+                cache.keep(&graph.dag[chain.bench].id, inputs, failed, "");
+            }
+        }
+        Event::Forget => {
+            let mut cache = Cache::open(&world.cache());
+            let is_meant = |target: &str| target.ends_with("/c2");
+            forget::forget(&mut cache.store, SystemTime::now(), is_meant).unwrap();
+        }
+        Event::Collect => {
+            let mut cache = Cache::open(&world.cache());
+            let garbage = garbage(&cache.store, 2000, later()).unwrap();
+            collect(&mut cache.store, &garbage).unwrap();
+        }
+        Event::Build => drop(world.keep()),
+        Event::DamagePlan(n) => {
+            let path = world.question.path();
+            if let Ok(mut bytes) = fs::read(&path) {
+                let at = n.index(bytes.len());
+                bytes[at] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+        }
+        Event::DropPlans => drop(fs::remove_dir_all(world.question.folder())),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Whatever happened, a kept answer that is given is the one that reading everything gives.
+    #[test]
+    fn a_hit_says_what_reading_everything_says(story in prop::collection::vec(events(), 1..14)) {
+        let world = World::built();
+        let texts = Backup::of(TEXTS.map(|name| world.root.join(name)));
+        let blobs = Backup::of(world.blobs());
+        prop_assert!(world.keep().is_some());
+        let first = world.ask();
+        prop_assert!(first.is_some(), "nothing has happened yet");
+        for event in &story {
+            happen(&world, event, &texts, &blobs);
+            if let Some(kept) = world.ask() {
+                prop_assert_eq!(Some(kept), world.read(Policy::default(), None), "after {:?}", event);
+            }
+        }
+        // And what is fresh in the end is answered once it was kept.
+        let kept = world.keep();
+        prop_assert_eq!(world.ask(), kept);
+    }
+}
+
+#[test]
+fn what_has_not_settled_is_not_kept() {
+    let world = World::built();
+    assert!(world.read(Policy::default(), Some(Watch::begin())).is_some());
+    assert_eq!(
+        world.ask(),
+        None,
+        "the log was written within the last two seconds"
+    );
+    assert!(world.keep().is_some() && world.ask().is_some());
+}
+
+#[test]
+fn a_touched_file_is_known_by_its_bytes() {
+    let world = World::built();
+    let kept = world.keep();
+    for name in TEXTS {
+        happen(
+            &world,
+            &Event::Touch(name),
+            &Backup(Vec::new()),
+            &Backup(Vec::new()),
+        );
+        assert_eq!(world.ask(), kept, "{name}");
+    }
+    happen(
+        &world,
+        &Event::Comment("runners.yaml"),
+        &Backup(Vec::new()),
+        &Backup(Vec::new()),
+    );
+    assert_eq!(world.ask(), None);
+}
+
+#[test]
+fn age_is_judged_by_the_clock_now_and_force_is_never_asked() {
+    let world = World::built();
+    world.keep().unwrap();
+    let aged = |now_unix_ms| Policy {
+        max_age: Some(Duration::from_secs(60)),
+        now_unix_ms,
+        ..Policy::default()
+    };
+    for (policy, is_fresh) in [
+        (aged(MADE_MS + 60_000), true),
+        (aged(MADE_MS + 60_001), false),
+        // A clock that went back makes nothing old.
+        (aged(MADE_MS - 1), true),
+    ] {
+        assert_eq!(ask(&world.question, &policy).is_some(), is_fresh);
+        assert_eq!(world.read(policy, None).is_some(), is_fresh);
+    }
+    let forced = Policy {
+        rerun: true,
+        ..Policy::default()
+    };
+    assert!(ask(&world.question, &forced).is_none());
+}
+
+#[test]
+fn another_question_is_not_answered_and_only_so_many_plans_stay() {
+    let world = World::built();
+    world.keep().unwrap();
+    let other = |part: &[u8]| Question::new(&world.root, [part]).unwrap();
+    assert!(ask(&other(b"b-*"), &Policy::default()).is_none());
+    assert_ne!(
+        Question::new(&world.root, [b"ab".as_slice(), b"c"]).unwrap(),
+        Question::new(&world.root, [b"a".as_slice(), b"bc"]).unwrap()
+    );
+    let plans = || fs::read_dir(world.question.folder()).unwrap().count();
+    for n in 0..20_u8 {
+        until_seen(&world.question.folder(), |folder| {
+            fs::write(folder.join(format!("plan {n}")), "old").unwrap();
+        });
+    }
+    let modified = fs::metadata(world.question.path()).unwrap();
+    assert_eq!(plans(), 21);
+    world.keep().unwrap();
+    assert_eq!(plans(), 16);
+    let now = fs::metadata(world.question.path()).unwrap();
+    assert_ne!(
+        Seen::of(&modified),
+        Seen::of(&now),
+        "the newest is the one that was written"
+    );
+    assert!(world.ask().is_some());
+    let _ = &world.fixture;
+}
+
+#[test]
+fn a_cache_elsewhere_and_a_clock_that_jumps_keep_nothing() {
+    let world = World::built();
+    let jumping = || {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static CALLS: AtomicU64 = AtomicU64::new(1);
+        later() - Duration::from_secs(600 * CALLS.fetch_add(1, Ordering::Relaxed))
+    };
+    assert!(
+        world
+            .read(Policy::default(), Some(Watch::begin_by(jumping)))
+            .is_some()
+    );
+    assert_eq!(world.ask(), None);
+    let sweepfile = world.root.join("Sweepfile");
+    let text = fs::read_to_string(&sweepfile).unwrap();
+    fs::write(
+        &sweepfile,
+        text.replace("secrets:", "cache: { dir: elsewhere }\nsecrets:"),
+    )
+    .unwrap();
+    assert!(world.keep().is_some(), "the test looks into the old cache");
+    assert_eq!(world.ask(), None);
+}
