@@ -30,7 +30,7 @@ ALLOWED = {
 
 # Crates that may be there in several versions, and why.
 DUPLICATES = {
-    "base64": "bollard has its own beside the one of object_store and reqwest",
+    "base64": "bollard and docker_credential have their own beside the one of object_store and reqwest",
     "crypto-common": "comes with digest",
     "digest": "crc-fast, which object_store needs for S3, has its own beside that of sha2",
     "getrandom": "ring has its own beside that of rand",

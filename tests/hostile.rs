@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -62,23 +63,37 @@ const LOG: &str =
 const PRIORITY: &str =
     "version: 1\nbase-score: 1.0\nadjustments: { multi-node: 1.25, precision: { fp8: 0.5 } }\n";
 
+const RECIPE: &str = "match: { framework: vllm }\nserver:\n  command: serve {{ model }} --tp {{ tp }}\n  ready: { http: /health, within: 1m }\nbench: { prompts: 10 * conc, warmup: conc, range-ratio: 0.8 }\n";
+const LAUNCHER: &str = "executor: process\ndescription: x\nenv: { A: b }\n";
+
+const RECIPE_FILE: &str = "benchmarks/vllm/recipe.yaml";
+const LAUNCHER_FILE: &str = "runners/local.yaml";
+
+/// Every file that a user writes.
+const FILES: [(&str, &str); 7] = [
+    ("Sweepfile", SWEEPFILE),
+    ("master.yaml", MASTER),
+    ("runners.yaml", RUNNERS),
+    ("log.yaml", LOG),
+    ("priority.yaml", PRIORITY),
+    (RECIPE_FILE, RECIPE),
+    (LAUNCHER_FILE, LAUNCHER),
+];
+
+/// A project whose named file has this text.
+fn project(file: &str, text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, usual) in FILES {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, if name == file { text } else { usual }).unwrap();
+    }
+    folder
+}
+
 /// Reads a project whose named file has this text, and expands it if it is valid.
 fn read(file: &str, text: &str) -> Result<usize, String> {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    for (name, text) in [
-        ("Sweepfile", SWEEPFILE),
-        ("master.yaml", MASTER),
-        ("runners.yaml", RUNNERS),
-        ("log.yaml", LOG),
-        ("priority.yaml", PRIORITY),
-    ] {
-        write(name, text);
-    }
-    write(file, text);
-    for folder_name in ["benchmarks", "runners"] {
-        std::fs::create_dir(folder.path().join(folder_name)).unwrap();
-    }
+    let folder = project(file, text);
     let started = Instant::now();
     let outcome = load(folder.path());
     assert!(started.elapsed() < LIMIT, "{file} took {:?}", started.elapsed());
@@ -110,10 +125,10 @@ fn the_sample_is_read_in_full() {
     assert_eq!(read("master.yaml", MASTER), Ok(2 * 5 + 2 + 2 + 1));
 }
 
-#[test]
-fn a_mebibyte_of_malice_is_refused_in_time() {
+/// Texts of a mebibyte that nobody writes.
+fn bombs() -> Vec<String> {
     let mebibyte = |unit: &str| unit.repeat((1 << 20) / unit.len());
-    let bombs = [
+    vec![
         mebibyte("["),
         mebibyte("{a: "),
         mebibyte("- "),
@@ -127,15 +142,19 @@ fn a_mebibyte_of_malice_is_refused_in_time() {
         (0..60_000).map(|i| format!("k{i}: {{}}\n")).collect(),
         format!("a: [{}]", mebibyte("1,")),
         format!("a: &a [{}]\nb: [{}]", "x,".repeat(1000), "*a,".repeat(5000)),
-    ];
-    for (i, bomb) in bombs.iter().enumerate() {
-        for file in [
-            "master.yaml",
-            "runners.yaml",
-            "log.yaml",
-            "priority.yaml",
-            "Sweepfile",
-        ] {
+    ]
+}
+
+/// The files that a bomb is put into: the masters, and two of the others by turns.
+fn tried_as(bomb: usize) -> [&'static str; 3] {
+    let other = |at: usize| FILES[(bomb + at) % FILES.len()].0;
+    ["master.yaml", other(0), other(3)]
+}
+
+#[test]
+fn a_mebibyte_of_malice_is_refused_in_time() {
+    for (i, bomb) in bombs().iter().enumerate() {
+        for file in tried_as(i) {
             let outcome = read(file, bomb);
             assert!(
                 outcome.is_err() || file == "runners.yaml",
@@ -158,6 +177,80 @@ fn a_search_space_beyond_a_million_points_is_refused_with_its_size() {
     );
     let shown = read("master.yaml", &MASTER.replace(old, &search.repeat(400))).unwrap_err();
     assert!(shown.contains("more than 100000 topologies"), "{shown}");
+}
+
+/// `sweep` with 200 MiB to live in.
+fn in_200_mib(folder: &Path, words: &str) -> Output {
+    Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -v 204800; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_sweep"),
+        ])
+        .args(words.split(' '))
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+/// Asserts that a program ended by itself, and for no want of memory.
+fn ended(output: &Output, what: &str) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(0..=4)),
+        "{what}: {}\n{told}",
+        output.status
+    );
+    assert!(
+        !told.contains("panicked") && !told.contains("memory"),
+        "{what}: {told}"
+    );
+}
+
+#[test]
+fn a_mebibyte_of_malice_takes_less_than_200_mebibytes() {
+    for (i, bomb) in bombs().iter().enumerate() {
+        let file = tried_as(i)[i % 3];
+        ended(
+            &in_200_mib(project(file, bomb).path(), "check"),
+            &format!("bomb {i} as {file}"),
+        );
+        let folder = project("master.yaml", bomb);
+        ended(
+            &in_200_mib(
+                folder.path(),
+                "inferencex full-sweep --config-files master.yaml --runner-config runners.yaml",
+            ),
+            &format!("bomb {i} for full-sweep"),
+        );
+    }
+}
+
+#[test]
+fn a_matrix_beyond_the_size_of_its_file_is_refused_with_its_config() {
+    let old =
+        "      - { tp: [4, 8], ep: 2, dp-attn: yes, spec-decoding: mtp, conc-start: 4, conc-end: 64 }\n";
+    let one = MASTER.split("old-fp8-h200").next().unwrap();
+    let entry = "      - { tp: 8, conc-start: 1, conc-end: 4294967295 }\n";
+    for space in [
+        entry.repeat((1 << 20) / entry.len()),
+        format!("      - {{ tp: 8, conc-list: [{}] }}\n", "1,".repeat(200_000)),
+    ] {
+        let folder = project("master.yaml", &one.replace(old, &space));
+        let output = in_200_mib(
+            folder.path(),
+            "inferencex full-sweep --config-files master.yaml --runner-config runners.yaml",
+        );
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(
+            told.contains("expand to more than") && told.contains("`k-fp8-h200`"),
+            "{told}"
+        );
+        assert!(output.stdout.is_empty());
+    }
 }
 
 /// A text with some places overwritten, cut or doubled.
@@ -202,12 +295,15 @@ proptest! {
 
     #[test]
     fn damaged_files_are_read_or_refused(
-        master in mutated(MASTER), runners in mutated(RUNNERS), log in mutated(LOG), priority in mutated(PRIORITY)
+        damaged in (
+            mutated(SWEEPFILE), mutated(MASTER), mutated(RUNNERS), mutated(LOG), mutated(PRIORITY), mutated(RECIPE),
+            mutated(LAUNCHER),
+        )
     ) {
-        let _ = read("master.yaml", &master);
-        let _ = read("runners.yaml", &runners);
-        let _ = read("log.yaml", &log);
-        let _ = read("priority.yaml", &priority);
+        let texts: [String; 7] = damaged.into();
+        for ((file, _), text) in FILES.iter().zip(&texts) {
+            let _ = read(file, text);
+        }
     }
 
     #[test]

@@ -210,3 +210,55 @@ fn hostile_files_are_refused_and_nothing_panics() {
         );
     }
 }
+
+/// CPU time of reading and expanding so many copies of the master, in s.
+fn expansion_s(copies: usize) -> f64 {
+    use sweep::inferencex::{Evals, Filters, FullSweep, Masters, Runners, full_sweep};
+    let cpu_s = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+    };
+    let source = |text: String| {
+        std::sync::Arc::new(sweep::config::source::Source {
+            path: "x.yaml".into(),
+            text,
+        })
+    };
+    let copy = |i: usize| {
+        MASTER
+            .replace("vllm:\n", &format!("vllm-{i}:\n"))
+            .replace("agentic:\n", &format!("agentic-{i}:\n"))
+    };
+    let master = source((0..copies).map(copy).collect());
+    let sweep = FullSweep {
+        model_prefixes: Vec::new(),
+        precisions: Vec::new(),
+        frameworks: Vec::new(),
+        runner_types: Vec::new(),
+        step_size: 2,
+        min_conc: None,
+        max_conc: None,
+        max_tp: None,
+        max_ep: None,
+        single_node: true,
+        multi_node: true,
+    };
+    let filters = Filters {
+        evals: Evals::All,
+        ..Filters::default()
+    };
+    let mut notes = sweep::config::diagnostic::Diagnostics::default();
+    let began = cpu_s();
+    let masters = Masters::of(&[master], &mut notes).unwrap();
+    let runners = Runners::of(&source(RUNNERS.to_owned()), &mut notes).unwrap();
+    let rows = full_sweep(&masters, &runners, &filters, &sweep).unwrap();
+    assert_eq!(rows.len(), 8 * copies + 2 * copies);
+    cpu_s() - began
+}
+
+#[test]
+fn a_master_sixteen_times_as_large_takes_about_sixteen_times_as_long() {
+    expansion_s(20);
+    let (small, large) = (expansion_s(50), expansion_s(800));
+    assert!(large < 32.0 * small, "{small} s for 50, {large} s for 800");
+}

@@ -21,6 +21,7 @@ use sweep::exec::process::{Ended, GuardBinary, Owned};
 use sweep::exec::procfs::{self, Identity};
 use sweep::exec::ready::ReadyError;
 use sweep::exec::server::{ResetError, Server, ServerSpec, StartError};
+use sweep::exec::started::End;
 use tempfile::TempDir;
 
 /// No test waits longer for anything.
@@ -67,6 +68,7 @@ impl Bench {
             ready_within: LIMIT,
             stop_grace: Duration::from_secs(30),
             log_path: self.log(),
+            container: None,
         }
     }
 
@@ -150,7 +152,7 @@ async fn a_server_is_ready_reset_and_stopped() {
         "reset the server by POST /busy: it answered 400 Bad Request words"
     );
 
-    assert_eq!(server.exit(), None);
+    assert_eq!(server.end(), None);
     let ended = server.stop().await.unwrap();
     assert_eq!(
         ended,
@@ -173,7 +175,7 @@ async fn the_environment_is_the_given_one_alone() {
         ("PATH".into(), "/usr/bin:/bin".into()),
     ]);
     let server = Server::spawn(&guard(), spec).await.unwrap();
-    assert_eq!(server.exited().await, ExitFacts::Code(0));
+    assert_eq!(server.ended().await, End::Exit(ExitFacts::Code(0)));
     bench.logged("end");
     let log = std::fs::read_to_string(bench.log()).unwrap();
     let shells_own = ["PWD=", "OLDPWD=", "SHLVL=", "_=", "end"];
@@ -263,7 +265,7 @@ async fn what_a_dead_server_leaves_is_ended_without_being_asked() {
     // The worker ends when it is told to, which shows that the dead leader's group was told.
     let script = r#"sh -c 'echo worker $$; exec sleep 1000' & while ! grep -q worker logs/server.log; do sleep 0.01; done; exit 7"#;
     let mut server = Server::spawn(&guard(), bench.sh(script)).await.unwrap();
-    assert_eq!(server.exited().await, ExitFacts::Code(7));
+    assert_eq!(server.ended().await, End::Exit(ExitFacts::Code(7)));
     assert_eq!(
         server.stop().await.unwrap(),
         Ended {
@@ -372,7 +374,7 @@ async fn a_dropped_server_and_a_signalled_guard_leave_nothing() {
         .await
         .unwrap();
     procfs::signal(server.owned().guard, Signal::TERM).unwrap();
-    assert_eq!(server.exited().await, ExitFacts::Signal(15));
+    assert_eq!(server.ended().await, End::Exit(ExitFacts::Signal(15)));
     assert_eq!(server.stop().await.unwrap().exit, ExitFacts::Signal(15));
 }
 
@@ -385,7 +387,7 @@ async fn a_server_whose_guard_is_killed_is_still_ended_by_stop() {
     bench.logged("up");
     let leader = server.owned().leader;
     procfs::signal(server.owned().guard, Signal::KILL).unwrap();
-    assert_eq!(server.exited().await, ExitFacts::Unseen);
+    assert_eq!(server.ended().await, End::Exit(ExitFacts::Unseen));
     assert_eq!(
         server.stop().await.unwrap(),
         Ended {

@@ -3,6 +3,7 @@
 //!     cargo bench --bench nullbuild                          1000 and 10000 targets, 15 rounds
 //!     cargo bench --bench nullbuild -- 100000 --rounds 5     another size
 //!     cargo bench --bench nullbuild -- --million             only planned, from nothing
+//!     cargo bench --bench nullbuild -- --of DIR WORD…        a copy of another project, only sweep
 //!     cargo bench --bench nullbuild -- --check               fails where sweep takes more CPU time than ninja
 //!
 //! All programs run in turn, round by round. What counts is CPU time, user and system, as the kernel tells it of each
@@ -31,7 +32,23 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    let asked = asked(std::env::args().skip(1));
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["--fabricate", dir, words @ ..] => {
+            project::fabricate(Path::new(dir), words);
+            return ExitCode::SUCCESS;
+        }
+        ["--of", dir, words @ ..] => {
+            real(Path::new(dir), words);
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let asked = asked(&words);
     let mut is_within = true;
     if asked.million {
         million();
@@ -45,11 +62,11 @@ fn main() -> ExitCode {
         let dir = scratch();
         let project = dir.path().join("sweep");
         project::write(&project, &shape);
-        project::fabricate(&project, &shape);
+        fabricate(&project, &[]);
         let peers = dir.path().join("peers");
         peers::write(&peers, &shape);
         peers::build(&peers);
-        project::settle(&project);
+        project::settle(&project, &[]);
         let ratio = null(&shape, &project, &peers, asked.rounds);
         is_within &= ratio <= 1.0;
         incremental(&shape, &project, &peers, asked.rounds);
@@ -61,21 +78,54 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn asked(words: impl Iterator<Item = String>) -> Asked {
+/// In a process of its own: the kernel counts the peak of a parent as one of the children that it starts.
+fn fabricate(dir: &Path, words: &[&str]) {
+    let program = std::env::current_exe().expect("this program has a path");
+    let mut command = Command::new(program);
+    let status = command.arg("--fabricate").arg(dir).args(words).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "no cache was fabricated"
+    );
+}
+
+/// A copy of a project in which everything that the words select is fresh.
+fn real(dir: &Path, words: &[&str]) {
+    let scratch = scratch();
+    let project = scratch.path().join("sweep");
+    let copied = Command::new("cp").arg("-rL").arg(dir).arg(&project).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "the project is copied"
+    );
+    for made in [".cache", "results"] {
+        // A copy of real results is none to fabricate others into.
+        let _ = std::fs::remove_dir_all(project.join(made));
+    }
+    fabricate(&project, words);
+    project::settle(&project, words);
+    let build = [&["build"], words].concat();
+    let mut summary = Summary::of("`sweep build`");
+    for _ in 0..15 {
+        summary.add(Round::of(&mut command(SWEEP, &build, &project)));
+    }
+    let calls = syscalls(&command(SWEEP, &build, &project));
+    println!("| | {} |", summary.row(f64::NAN, calls));
+}
+
+fn asked(words: &[&str]) -> Asked {
     let mut asked = Asked {
         sizes: Vec::new(),
         rounds: 15,
         million: false,
         check: false,
     };
-    let mut words = words;
+    let mut words = words.iter();
     while let Some(word) = words.next() {
-        match word.as_str() {
-            // Cargo says it to every benchmark.
-            "--bench" => {}
+        match *word {
             "--million" => asked.million = true,
             "--check" => asked.check = true,
-            "--rounds" => asked.rounds = number(&words.next().unwrap_or_default()),
+            "--rounds" => asked.rounds = number(words.next().copied().unwrap_or_default()),
             size => asked.sizes.push(number(size)),
         }
     }
@@ -152,7 +202,7 @@ fn incremental(shape: &Shape, project: &Path, peers: &Path, rounds: usize) {
     let names = ["one config edited: `sweep plan`", "one config edited: `ninja`"];
     let mut summaries = names.map(Summary::of);
     for round in 0..rounds {
-        project::edit(project, shape, round);
+        project::edit(project, round);
         summaries[0].add(Round::of(&mut command(SWEEP, &["plan"], project)));
         peers::edit(peers, round);
         summaries[1].add(Round::of(&mut command("ninja", &["--quiet"], peers)));

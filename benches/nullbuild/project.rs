@@ -84,7 +84,7 @@ m{server}-{precision}-h100-engine:
 }
 
 /// Edits the first config: its points have not been measured like this.
-pub(crate) fn edit(dir: &Path, _shape: &Shape, round: usize) {
+pub(crate) fn edit(dir: &Path, round: usize) {
     let text = config(0, "fp8").replace("lab/engine:0", &format!("lab/engine:edited-{round}"));
     fs::write(dir.join("configs/0.yaml"), text).expect("a file can be written");
 }
@@ -96,15 +96,15 @@ pub(crate) fn inputs(dir: &Path) -> usize {
     configs + 4 + 2 + 2
 }
 
-/// Puts records of everything into the cache.
-pub(crate) fn fabricate(dir: &Path, shape: &Shape) {
+/// Puts records of everything that the words select into the cache.
+pub(crate) fn fabricate(dir: &Path, words: &[&str]) {
     let project = Project::load(dir).unwrap_or_else(|wrong| panic!("{wrong}"));
     let profile = project
         .profile(None)
         .unwrap_or_else(|wrong| panic!("{}", wrong.message));
     let graph = Graph::build(&project, profile, &mut Digest::of_file);
-    let selection = select(&project, &graph, &[]).expect("there are points");
-    assert_eq!(selection.points.len(), shape.points());
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let selection = select(&project, &graph, &words).expect("there are points");
     let cache = dir.join(".cache");
     let lock = lock::acquire(&cache, Wait::No, &Holder::this_process()).expect("nobody else is here");
     let mut store =
@@ -198,9 +198,11 @@ fn keep(
 }
 
 /// Builds until a compiled plan answers: what was written in the last two seconds is not trusted to stay as it looks.
-pub(crate) fn settle(dir: &Path) {
+pub(crate) fn settle(dir: &Path, words: &[&str]) {
+    let build = [&["build"], words].concat();
     for _ in 0..10 {
-        let mut command = crate::command(crate::SWEEP, &["build", "--format", "json"], dir);
+        let json = [build.as_slice(), &["--format", "json"]].concat();
+        let mut command = crate::command(crate::SWEEP, &json, dir);
         let output = command
             .stdin(Stdio::null())
             .output()
@@ -212,7 +214,7 @@ pub(crate) fn settle(dir: &Path) {
         );
         if String::from_utf8_lossy(&output.stdout).contains("plan-reused") {
             // The same as people ask for it.
-            let mut command = crate::command(crate::SWEEP, &["build"], dir);
+            let mut command = crate::command(crate::SWEEP, &build, dir);
             assert!(command.output().is_ok_and(|output| output.status.success()));
             return;
         }

@@ -110,28 +110,29 @@ impl Inputs {
     /// The key: BLAKE3 over an encoding in which no two different lists are equal, every text being preceded by
     /// its length and every variant by a tag.
     pub fn key(&self) -> Key {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hash_text(&mut hasher, &self.kind);
-        hash_len(&mut hasher, self.entries.len());
+        // In one piece: the hash takes one long text much faster than many short ones.
+        let mut bytes = Vec::with_capacity(4096);
+        push_text(&mut bytes, &self.kind);
+        push_len(&mut bytes, self.entries.len());
         for (name, input) in &self.entries {
-            hash_text(&mut hasher, name);
+            push_text(&mut bytes, name);
             match input {
                 Input::Text(text) => {
-                    hasher.update(&[0]);
-                    hash_text(&mut hasher, text);
+                    bytes.push(0);
+                    push_text(&mut bytes, text);
                 }
                 Input::File { path, digest } => {
-                    hasher.update(&[1]);
-                    hash_text(&mut hasher, path);
-                    hasher.update(&digest.0);
+                    bytes.push(1);
+                    push_text(&mut bytes, path);
+                    bytes.extend_from_slice(&digest.0);
                 }
                 Input::Content(digest) => {
-                    hasher.update(&[2]);
-                    hasher.update(&digest.0);
+                    bytes.push(2);
+                    bytes.extend_from_slice(&digest.0);
                 }
             }
         }
-        Key(*hasher.finalize().as_bytes())
+        Key(blake3::derive_key(CONTEXT, &bytes))
     }
 
     /// What changed from `old` to `new`: changed and added inputs in the order of `new`, then removed ones in the
@@ -171,13 +172,13 @@ fn numbered(inputs: &Inputs) -> impl Iterator<Item = ((&str, usize), &Input)> {
     })
 }
 
-fn hash_len(hasher: &mut blake3::Hasher, len: usize) {
-    hasher.update(&(len as u64).to_le_bytes());
+fn push_len(bytes: &mut Vec<u8>, len: usize) {
+    bytes.extend_from_slice(&(len as u64).to_le_bytes());
 }
 
-fn hash_text(hasher: &mut blake3::Hasher, text: &str) {
-    hash_len(hasher, text.len());
-    hasher.update(text.as_bytes());
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    push_len(bytes, text.len());
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Asked<'_> {
         }
     }
 
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         match self {
             Self::Patterns { policy, .. } => *policy,
             Self::Shard { handed, .. } | Self::Rows { handed } => handed.handover.policy(unix_ms()),

@@ -1,7 +1,7 @@
 //! `sweep build`: measure what is stale, print the summary.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +15,8 @@ use super::asked::Asked;
 use super::cache::{CacheFolder, after_build};
 use super::changed::ChangedArgs;
 use super::ci::{Handed, PlanFileArg};
-use super::failure::{FRESH, Failure, SOME_FAILED, print_all};
+use super::failure::{FRESH, Failure, MACHINERY, SOME_FAILED, print_all};
+use super::lock::{pin_missing, refuse_unpinned, unpinned};
 use super::ls;
 use super::null_build::{NullBuild, print, say_finished, say_hit};
 use super::plan;
@@ -24,8 +25,11 @@ use super::report::{Format, Reporter, choose, counted};
 use super::results::look;
 use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use crate::cache::{Holder, LockGuard, RunDir, RunId, Store, Wait, gc, lock, run as runs};
+use crate::config::container::Container;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::parse_duration;
+use crate::config::reference::Reference;
+use crate::config::sweepfile::Executor;
 use crate::exec::build::{Build, Outcome, build};
 use crate::exec::event::{Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
@@ -75,6 +79,9 @@ pub(super) struct BuildArgs {
     /// Results older than this are stale, as `7d` or `12h`.
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     pub max_age: Option<Duration>,
+    /// Fail where an image has no pin in `sweep.lock`, instead of pinning it.
+    #[arg(long)]
+    pub locked: bool,
     /// Fail at once when another build holds the cache, instead of waiting for it.
     #[arg(long)]
     pub no_wait: bool,
@@ -101,6 +108,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     let mut workspace = Workspace::open(arguments)?;
     let how = How {
         dry_run: args.dry_run,
+        locked: args.locked,
         no_wait: args.no_wait,
         format: args.format,
     };
@@ -126,6 +134,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
 #[derive(Debug, Clone, Copy)]
 pub(super) struct How {
     pub dry_run: bool,
+    pub locked: bool,
     pub no_wait: bool,
     pub format: Format,
 }
@@ -143,6 +152,9 @@ pub(super) fn run_asked(
     let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let plan = asked.plan(workspace, &mut graph, &selection, &store)?;
+    if how.locked {
+        refuse_unpinned(&unpinned(&graph, &selection))?;
+    }
     if how.dry_run {
         let format = if how.format == Format::Json {
             ls::Format::Json
@@ -153,9 +165,14 @@ pub(super) fn run_asked(
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
+    refuse_broken(&graph, &selection)?;
+    let missing = unpinned_to_run(&graph, &plan);
+    if !missing.is_empty() {
+        pin_missing(workspace, &missing)?;
+        return run_asked(arguments, &Workspace::open_quietly(arguments)?, asked, how, null);
+    }
     let evals_note = note_of_evals(selection.evals(&graph).count());
     print_all(evals_note.as_slice());
-    refuse_broken(&graph, &selection)?;
     if plan.is_fresh() && selection.broken.is_empty() {
         let build = Build {
             graph: &graph,
@@ -167,8 +184,8 @@ pub(super) fn run_asked(
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
         if outcome.absent.is_empty() {
-            send_left(workspace, &store)?;
-            if let (Some(null), Some(view)) = (null, &outcome.view) {
+            let is_settled = send_left(workspace, &store)?;
+            if let (Some(null), Some(view), true) = (null, &outcome.view, is_settled) {
                 let found = Found {
                     project: &workspace.project,
                     profile,
@@ -196,6 +213,14 @@ pub(super) fn run_asked(
         cache: &workspace.cache,
     }
     .run()
+}
+
+/// The images that are about to run and have no pin: which image that is must be known before its key is.
+fn unpinned_to_run(graph: &Graph, plan: &Plan) -> BTreeSet<Reference> {
+    let runnable = plan.sessions.iter().filter(|session| session.blocked.is_none());
+    runnable
+        .filter_map(|session| graph.server(session.server).unpinned().cloned())
+        .collect()
 }
 
 /// What cannot run is said before anything starts. Where the rest can, the build does that; where nothing can, it ends
@@ -276,7 +301,8 @@ impl Attempt<'_> {
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
         if let Some(shared) = &mut shared {
-            if shared.fetch(&mut store, &graph, &plan)? > 0 {
+            // What is forced is measured here, whoever has measured it.
+            if !self.asked.policy().rerun && shared.fetch(&mut store, &graph, &plan)? > 0 {
                 (graph, selection, plan) = self.plan(&workspace, &mut store)?;
             }
             refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
@@ -387,6 +413,7 @@ impl Live<'_> {
             interrupts,
             secrets: self.secrets(),
             retries: self.workspace.project.sweepfile.defaults.retries,
+            containers: self.containers(),
             events,
         }));
         drop(entered);
@@ -425,6 +452,18 @@ impl Live<'_> {
         let outcome = outcome?;
         let interrupted = exit_code.exit_code().filter(|_| outcome.interrupted);
         Ok(conclude(self.workspace, &outcome, self.format, interrupted))
+    }
+
+    /// How containers run on the profile's pools that have some.
+    fn containers(&self) -> BTreeMap<String, Container> {
+        let (_, profile) = self.workspace.profile();
+        let pools = profile
+            .pools
+            .iter()
+            .filter(|(_, pool)| pool.executor == Executor::Docker);
+        pools
+            .map(|(name, pool)| (name.clone(), self.workspace.project.container(pool)))
+            .collect()
     }
 
     /// Values of the secrets that are set; only servers see them.
@@ -501,8 +540,12 @@ fn conclude(workspace: &Workspace, outcome: &Outcome, format: Format, interrupte
     // Measurements alone have no table.
     let has_table = outcome.view.is_some() || interrupted.is_some();
     print(&answer(workspace, outcome, format, has_table), format);
+    if let (Format::Human, Some(reason)) = (format, &outcome.machinery) {
+        print_all(&[Diagnostic::error(reason)]);
+    }
     match interrupted {
         Some(code) => ExitCode::from(code),
+        None if outcome.machinery.is_some() => ExitCode::from(MACHINERY),
         None if outcome.failed + outcome.skipped > 0 || !outcome.absent.is_empty() => {
             ExitCode::from(SOME_FAILED)
         }

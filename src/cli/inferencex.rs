@@ -504,11 +504,6 @@ impl ChangelogArgs {
     }
 }
 
-/// An integer as Python's `int` reads it: blanks around it, single underscores in it.
 fn python_int(text: &str) -> Result<i64, String> {
-    let is_int = !text.contains('.');
-    PyValue::from(text)
-        .to_int()
-        .filter(|_| is_int)
-        .ok_or_else(|| format!("invalid int value: '{text}'"))
+    inferencex::python_int(text).ok_or_else(|| format!("invalid int value: '{text}'"))
 }

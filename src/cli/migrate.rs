@@ -13,6 +13,7 @@ use crate::config::legacy::{self, Rewritten};
 use crate::config::lists;
 use crate::config::source::Source;
 use crate::config::yaml::{Document, Value};
+use crate::config::yaml_1_1;
 
 /// Print a master config or a runners file of an earlier form in today's form.
 #[derive(Debug, Args)]
@@ -30,6 +31,7 @@ pub(super) fn run(args: &MigrateArgs) -> Result<ExitCode, Failure> {
     let source = Source::read(Path::new(""), &args.file).map_err(Diagnostic::from)?;
     let mut notes = Diagnostics::default();
     let mut document = Document::parse(&source, &mut notes)?;
+    yaml_1_1::resolve(&mut document);
     if !matches!(document.root.value, Value::Map(_)) {
         return Err(document
             .error(

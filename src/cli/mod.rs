@@ -9,16 +9,19 @@ mod check;
 mod ci;
 mod clean;
 mod completions;
+mod doctor;
 pub mod failure;
 mod graph;
 pub mod guard;
 mod inferencex;
+mod lock;
 pub mod log;
 mod ls;
 mod migrate;
 mod null_build;
 mod plan;
 mod print;
+mod pull;
 mod remote;
 pub mod report;
 mod results;
@@ -80,6 +83,9 @@ enum Command {
     Log(log::LogArgs),
     Cache(cache::CacheArgs),
     Clean(clean::CleanArgs),
+    Lock(lock::LockArgs),
+    Pull(pull::PullArgs),
+    Doctor(doctor::DoctorArgs),
     Ci(ci::CiArgs),
     Check(check::CheckArgs),
     Migrate(migrate::MigrateArgs),
@@ -92,11 +98,15 @@ enum Command {
 
 /// Parses the command line, runs the subcommand and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    // A guard starts beside every server and must be up in a few milliseconds. Nobody types it: clap need not know it.
-    if std::env::args_os().nth(1).is_some_and(|word| word == "guard") {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    // A guard starts beside every server and must be up in a few milliseconds. Nobody types it, nor a container's
+    // keeper: clap need not know them.
+    if words.first().is_some_and(|word| word == "guard") {
         return guard::run_guard();
     }
-    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == "container") {
+        return guard::run_keeper();
+    }
     if words.first().is_some_and(|word| word == "inferencex") {
         return inferencex::main(&words);
     }
@@ -126,6 +136,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         }
         Command::Cache(args) => cache::run(workspace, args),
         Command::Clean(args) => clean::run(workspace, args),
+        Command::Lock(args) => lock::run(workspace, args),
+        Command::Pull(args) => pull::run(workspace, args),
+        Command::Doctor(args) => doctor::run(workspace, args),
         Command::Ci(args) => ci::run(workspace, args),
         Command::Check(args) => check::run(workspace, args),
         Command::Migrate(args) => migrate::run(args),

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::changed::ChangedArgs;
 use super::failure::Failure;
+use super::lock::{refuse_unpinned, unpinned};
 use super::ls::Format;
 use super::print::{json, out};
 use super::report::counted;
@@ -30,6 +31,7 @@ use crate::plan::{Plan, Policy, Session, differing_flags};
   sweep plan                         the whole project
   sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
   sweep plan --profile slurm         the same on another set of pools
+  sweep plan --profile docker --locked   fail where an image has no pin
   sweep plan nightly --format json | jq '.configs[].stale'
 
 `sweep build -n` is the same.")]
@@ -38,6 +40,9 @@ pub(super) struct PlanArgs {
     pub patterns: Vec<String>,
     #[command(flatten)]
     pub changed: ChangedArgs,
+    /// Fail where an image has no pin in `sweep.lock`.
+    #[arg(long)]
+    pub locked: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -56,6 +61,9 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
         &store,
         Policy::default(),
     )?;
+    if args.locked {
+        refuse_unpinned(&unpinned(&graph, &selection))?;
+    }
     print(&graph, &selection, &plan, profile, args.format);
     refuse_broken(&graph, &selection)?;
     Ok(ExitCode::SUCCESS)
@@ -86,6 +94,8 @@ pub(super) struct Report {
     /// Targets that are stale only because of others.
     cascades: usize,
     estimate: EstimateReport,
+    /// Images that need a pin in `sweep.lock` and have none.
+    unpinned: Vec<String>,
     /// Sessions that no pool of the profile can run.
     blocked: Vec<Blocked>,
     /// Checks of accuracy: planned, but not run by this version.
@@ -183,6 +193,10 @@ impl Report {
             roots,
             cascades: cascades.len(),
             estimate: estimate(graph, plan, profile),
+            unpinned: unpinned(graph, selection)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             blocked: blocked(graph, plan),
             evals: selection
                 .evals(graph)
@@ -263,6 +277,12 @@ impl Report {
         if let Some(first) = self.evals.first() {
             let evals = counted(self.evals.len(), "eval");
             text.push_str(&format!("\ncannot run {evals} ({first} the first): {NO_EVALS}\n"));
+        }
+        if let Some(first) = self.unpinned.first() {
+            text.push_str(&format!(
+                "\n{} without a pin in `sweep.lock` ({first} the first): a build pins it first, `sweep lock` does so now\n",
+                counted(self.unpinned.len(), "image")
+            ));
         }
         for (problem, points) in &self.problems {
             text.push_str(&format!(
@@ -460,7 +480,7 @@ fn short(ms: u64) -> String {
 }
 
 /// Text in columns; those after the first that hold numbers are aligned to the right.
-fn columns(rows: &[Vec<String>]) -> String {
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..count)
         .map(|i| {

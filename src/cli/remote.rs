@@ -15,7 +15,7 @@ use crate::config::sweepfile::Cache;
 use crate::exec::event::Event;
 use crate::exec::run::Run;
 use crate::graph::Graph;
-use crate::plan::{Judge, Plan, Policy, Reason};
+use crate::plan::{Judge, Plan, Policy};
 
 /// Takes the place of the URL in the Sweepfile; empty, there is no remote.
 const URL: &str = "SWEEP_CACHE_REMOTE";
@@ -110,15 +110,16 @@ impl Shared {
 }
 
 /// Sends what earlier builds could not, where there is such: a build with nothing to do asks nothing of a remote
-/// otherwise.
-pub(super) fn send_left(workspace: &Workspace, store: &Store) -> Result<(), Failure> {
-    if Unsent::of(store.dir()).is_empty()? {
-        return Ok(());
+/// otherwise. Whether there is nothing left for the next one.
+pub(super) fn send_left(workspace: &Workspace, store: &Store) -> Result<bool, Failure> {
+    let unsent = Unsent::of(store.dir());
+    if unsent.is_empty()? {
+        return Ok(true);
     }
     let Some(client) =
         open(&workspace.project.sweepfile.cache)?.filter(|client| !client.settings().read_only)
     else {
-        return Ok(());
+        return Ok(true);
     };
     let patience = client.settings().timeout;
     let outcome = runtime().and_then(|runtime| {
@@ -135,11 +136,10 @@ pub(super) fn send_left(workspace: &Workspace, store: &Store) -> Result<(), Fail
         Err(error) => error.to_string(),
     };
     eprintln!("remote cache: {line}");
-    Ok(())
+    Ok(unsent.is_empty()?)
 }
 
-/// The keys of the benches that are about to run and may have been measured by somebody else. What is forced is measured
-/// here, whoever has measured it.
+/// The keys of the benches that are about to run although somebody else may have measured them.
 pub(super) fn missing(graph: &Graph, store: &Store, plan: &Plan) -> Vec<Key> {
     let judge = Judge {
         graph,
@@ -148,7 +148,6 @@ pub(super) fn missing(graph: &Graph, store: &Store, plan: &Plan) -> Vec<Key> {
     };
     let points = plan.sessions.iter().flat_map(|session| &session.points);
     let chains = points.filter_map(|point| graph.chains[*point].as_ref().ok());
-    let chains = chains.filter(|chain| !matches!(plan.reason(chain.bench), Some(Reason::Forced)));
     let keys: BTreeSet<Key> = chains.map(|chain| judge.bench_inputs(chain).key()).collect();
     keys.into_iter().collect()
 }

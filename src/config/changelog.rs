@@ -12,6 +12,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Source, Span};
 use super::typed;
 use super::yaml::{Document, Value};
+use super::yaml_1_1;
 
 /// The changelog: a list of entries, the oldest first.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -114,7 +115,8 @@ pub fn additions(path: &Path, diff: &str, configs: &[&str]) -> Result<Vec<Additi
         path: path.to_path_buf(),
         text: changes.added,
     });
-    let document = Document::parse(&source, &mut diagnostics)?;
+    let mut document = Document::parse(&source, &mut diagnostics)?;
+    yaml_1_1::resolve(&mut document);
     if !matches!(document.root.value, Value::Seq(_)) {
         let wrong = document.error(
             "the added lines are no list of entries",

@@ -122,8 +122,15 @@ fn float(number: f64) -> String {
     match number {
         n if n.is_nan() => ".nan".to_owned(),
         n if n.is_infinite() => if n > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
-        // With a point, so that it is read as a float again.
-        n => format!("{n:?}"),
+        // With a point, and in an exponent with a sign: every reader takes it for a float again.
+        n => match format!("{n:?}").split_once('e') {
+            None => format!("{n:?}"),
+            Some((digits, exponent)) => {
+                let point = if digits.contains('.') { "" } else { ".0" };
+                let sign = if exponent.starts_with('-') { "" } else { "+" };
+                format!("{digits}{point}e{sign}{exponent}")
+            }
+        },
     }
 }
 
@@ -157,9 +164,10 @@ mod tests {
     use super::super::diagnostic::Diagnostics;
     use super::super::source::{Source, Span};
     use super::super::yaml::{Document, Key};
+    use super::super::yaml_1_1;
     use super::*;
 
-    fn parse(text: &str) -> Node {
+    fn document(text: &str) -> Document {
         let source = Arc::new(Source {
             path: "x.yaml".into(),
             text: text.to_owned(),
@@ -167,7 +175,16 @@ mod tests {
         Document::parse(&source, &mut Diagnostics::default())
             .map_err(|d| d.render(false))
             .unwrap()
-            .root
+    }
+
+    fn parse(text: &str) -> Node {
+        document(text).root
+    }
+
+    fn parse_1_1(text: &str) -> Node {
+        let mut document = document(text);
+        yaml_1_1::resolve(&mut document);
+        document.root
     }
 
     #[test]
@@ -186,9 +203,24 @@ mod tests {
             any::<bool>().prop_map(Value::Bool),
             any::<i32>().prop_map(|i| Value::Int(i64::from(i))),
             (-1000i32..1000).prop_map(|i| Value::Float(f64::from(i) / 8.0)),
+            prop::sample::select(vec![1e300, -2.5e-9, 1e16]).prop_map(Value::Float),
             "[ -~]{0,12}".prop_map(Value::Str),
             prop::sample::select(vec![
-                "yes", "null", "1e3", "~", "a: b", "x #y", "é\n", "0x1F", "1_000", "-", "<<"
+                "yes",
+                "null",
+                "1e3",
+                "~",
+                "a: b",
+                "x #y",
+                "é\n",
+                "0x1F",
+                "1_000",
+                "-",
+                "<<",
+                "1:30",
+                "017",
+                "2026-08-01",
+                ".5"
             ])
             .prop_map(|s| Value::Str(s.to_owned())),
         ]
@@ -213,6 +245,7 @@ mod tests {
         fn what_is_written_is_read_again(node in node()) {
             let text = to_yaml(&node);
             prop_assert_eq!(parse(&text).to_json(), node.to_json(), "{}", text);
+            prop_assert_eq!(parse_1_1(&text).to_json(), node.to_json(), "{}", text);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::container::Container;
 use super::sweepfile::Executor;
 
 /// A launcher, `runners/<name>.yaml`.
@@ -18,4 +19,7 @@ pub struct Launcher {
     /// Variables that servers on these hosts need, such as network interfaces; part of every server's key.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// How containers run, where the executor is `docker`.
+    #[serde(default)]
+    pub container: Option<Container>,
 }

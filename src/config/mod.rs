@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod changelog;
 pub mod concurrency;
+pub mod container;
 pub mod diagnostic;
 pub mod emit;
 pub mod git;
@@ -27,3 +28,4 @@ pub mod source;
 pub mod sweepfile;
 pub mod typed;
 pub mod yaml;
+pub mod yaml_1_1;

@@ -171,6 +171,14 @@ impl Executor {
             Self::Slurm => "slurm",
         }
     }
+
+    /// Whether it starts servers on this very machine.
+    pub fn is_local(self) -> bool {
+        match self {
+            Self::Process | Self::Docker => true,
+            Self::Slurm => false,
+        }
+    }
 }
 
 /// Whether two servers may run on one node at a time. Part of the key: shared and exclusive numbers never mix.

@@ -54,6 +54,7 @@ impl Document {
             strict_booleans: true,
             duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::PassThrough,
             with_snippet: false,
+            budget: serde_saphyr::budget! { max_nodes: most_nodes(source), max_events: 4 * most_nodes(source) },
         };
         let root: Node = serde_saphyr::from_str_with_options(&source.text, options)
             .map_err(|error| syntax_error(source, &error))?;
@@ -69,6 +70,14 @@ impl Document {
     pub fn error(&self, message: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
         Diagnostic::error(message).at(&self.source, span, label)
     }
+}
+
+/// Values that a file may hold, aliases counted as what they stand for: 250,000, or one for each eight bytes of a file
+/// that is larger than any we know.
+fn most_nodes(source: &Source) -> usize {
+    serde_saphyr::Budget::default()
+        .max_nodes
+        .max(source.text.len() / 8)
 }
 
 /// What the parser says, in words for who wrote the file. Its own texts speak of its API and of where its scanner was.
@@ -87,7 +96,7 @@ fn syntax_error(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic
             .at(source, template, "YAML reads these braces as a mapping")
             .help("put the template in quotes: '{{ … }}'");
     }
-    let (label, help) = explained(error);
+    let (label, help) = explained(source, error);
     let wrong = wrong.at(source, span, label);
     match help {
         Some(help) => wrong.help(help),
@@ -96,7 +105,7 @@ fn syntax_error(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic
 }
 
 /// What is wrong, and what to do where that is not plain.
-fn explained(error: &serde_saphyr::Error) -> (String, Option<String>) {
+fn explained(source: &Source, error: &serde_saphyr::Error) -> (String, Option<String>) {
     use serde_saphyr::Error;
     use serde_saphyr::budget::BudgetBreach;
     let limits = serde_saphyr::Budget::default();
@@ -118,7 +127,7 @@ fn explained(error: &serde_saphyr::Error) -> (String, Option<String>) {
         } => (
             format!(
                 "the file holds more than {} values up to here, aliases counted as what they stand for",
-                limits.max_nodes
+                most_nodes(source)
             ),
             Some(
                 "split the file, or write its anchors and aliases out if it is they that multiply".to_owned(),
@@ -313,9 +322,16 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let (written, used) = (span_of(spanned.defined), span_of(spanned.referenced));
         Ok(Self {
             value: spanned.value,
-            span: span_of(spanned.referenced),
+            // Of an alias the place of what it stands for: there the value is written. Of all else the two begin at one
+            // place, and only the second tells how far a mapping or a list goes.
+            span: if written.range().start == used.range().start {
+                used
+            } else {
+                written
+            },
         })
     }
 }

@@ -38,6 +38,8 @@ pub struct Outcome {
     pub skipped: usize,
     pub servers_started: usize,
     pub interrupted: bool,
+    /// Why points have no result that the machinery kept from being measured.
+    pub machinery: Option<String>,
     pub collection: Collection,
     pub view: Option<View>,
     pub absent: Vec<Absent>,
@@ -56,6 +58,7 @@ pub enum BuildError {
 pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Result<Outcome, BuildError> {
     let mut endings = BTreeMap::new();
     let mut servers_started = 0;
+    let mut machinery = None;
     let sessions = tokio::select! {
         biased;
         never = tell_interruptions(run) => match never {},
@@ -64,6 +67,7 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
     for done in sessions {
         endings.extend(done.endings);
         servers_started += done.servers_started;
+        machinery = machinery.or(done.machinery);
     }
     let interrupted = run.interrupts.level() != Interrupt::None;
     let mut outcome = conclude(run, build, &endings, interrupted)?;
@@ -75,6 +79,7 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
     }
     outcome.servers_started = servers_started;
     outcome.interrupted = interrupted;
+    outcome.machinery = machinery;
     run.say(Event::RunFinished {
         passed: outcome.passed,
         fresh: outcome.fresh,

@@ -15,6 +15,7 @@ use super::launch::{Place, ReadyImage};
 use super::run::Run;
 use super::session::{self, Done, Ending, Job, Step};
 use super::signals::Interrupt;
+use super::trouble::Trouble;
 use crate::plan::{Judge, Policy, Reason, Session};
 use crate::schedule::{self, Fleet, Placement, Queue};
 
@@ -22,7 +23,7 @@ use crate::schedule::{self, Fleet, Placement, Queue};
 enum Ended {
     Image {
         jobs: Vec<(Job, schedule::Session)>,
-        outcome: Result<ReadyImage, String>,
+        outcome: Result<ReadyImage, Trouble>,
     },
     Session {
         placement: Placement,
@@ -100,7 +101,7 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
     for (index, session) in sessions() {
         let job = job(build, run, index, session);
         if let Some(reason) = &session.blocked {
-            done.push(not_started(run, &job, reason));
+            done.push(not_started(run, &job, &Trouble::own(reason)));
             continue;
         }
         let wanted = wanted(build.graph, session, session.estimate.nominal());
@@ -160,7 +161,7 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         Interrupt::Graceful | Interrupt::Now => "interrupted",
     };
     for (job, _) in waiting.quiet.iter().chain(waiting.others.iter()) {
-        done.push(not_started(run, job, reason));
+        done.push(not_started(run, job, &Trouble::own(reason)));
     }
     done
 }
@@ -218,15 +219,19 @@ fn job(build: &Build<'_>, run: &Run, index: usize, session: &Session) -> Job {
 }
 
 /// Every point of a session that never got to start.
-fn not_started(run: &Run, job: &Job, reason: &str) -> Done {
+fn not_started(run: &Run, job: &Job, trouble: &Trouble) -> Done {
     let mut done = Done::default();
+    let reason = trouble.to_string();
+    if let Trouble::Machinery(reason) = trouble {
+        done.machinery = Some(reason.clone());
+    }
     for step in &job.steps {
         run.say(Event::BenchSkipped {
             target: step.bench_id.clone(),
-            reason: reason.to_owned(),
+            reason: reason.clone(),
         });
         done.endings
-            .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
+            .insert(step.bench_id.clone(), Ending::Skipped(reason.clone()));
     }
     done
 }

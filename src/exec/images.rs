@@ -1,13 +1,16 @@
 //! Images made present before a session takes its GPUs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::event::Event;
-use super::image::VenvMaker;
+use super::image::{VenvMaker, pull};
 use super::launch::ReadyImage;
 use super::run::{Began, Run};
 use super::signals::Interrupt;
+use super::trouble::Trouble;
 use crate::cache::{Digest, Inputs, Verdict};
+use crate::config::reference::{ManifestDigest, Reference};
 use crate::graph::spec::{Image, Server};
 
 /// The image of a server that needs none made: the simulated engine in any image's place, or the built-in one.
@@ -15,58 +18,37 @@ pub(super) fn at_hand(server: &Server) -> Option<ReadyImage> {
     (server.simulated.is_some() || server.image == Image::Builtin).then_some(ReadyImage::Builtin)
 }
 
-/// Makes the image of `server` present; the reason when that fails.
+/// Makes the image of `server` present.
 pub(super) async fn ensure(
     run: Arc<Run>,
     maker: Arc<VenvMaker>,
     target: String,
     server: Arc<Server>,
-) -> Result<ReadyImage, String> {
+) -> Result<ReadyImage, Trouble> {
     if let Some(image) = at_hand(&server) {
         return Ok(image);
     }
-    let (file, digest) = match &server.image {
-        Image::Builtin => return Ok(ReadyImage::Builtin),
-        Image::Container { reference, .. } => {
-            return Err(format!(
-                "no executor of this build runs the container image `{reference}`"
-            ));
-        }
-        Image::Pypi { file, digest } => (run.root.join(file), *digest),
-    };
     let began = Began::now();
     run.say(Event::ImageStarted {
         target: target.clone(),
     });
     let say = run.speaker();
-    let progress_target = target.clone();
+    let tell = |line: String| {
+        say(Event::ImageProgress {
+            target: target.clone(),
+            line,
+        });
+    };
     let ensured = async {
-        let unchanged = || Digest::of_file(&file).is_ok_and(|now| now == digest);
-        let venv = maker
-            .ensure(&file, |line| {
-                say(Event::ImageProgress {
-                    target: progress_target.clone(),
-                    line: line.to_owned(),
-                });
-            })
-            .await
-            .map_err(|e| e.to_string())?;
-        if unchanged() {
-            Ok(ReadyImage::Venv {
-                root: venv.root,
-                bin: venv.bin,
-                python: venv.python,
-            })
-        } else {
-            Err(format!(
-                "`{}` changed while the build ran; start it again",
-                file.display()
-            ))
+        match &server.image {
+            Image::Builtin => Ok(ReadyImage::Builtin),
+            Image::Container { reference, digest } => container(&run, reference, digest.as_ref(), tell).await,
+            Image::Pypi { file, digest } => venv(&maker, &run.root.join(file), *digest, tell).await,
         }
     };
     let outcome = tokio::select! {
         outcome = ensured => outcome,
-        () = run.interrupts.reached(Interrupt::Graceful) => Err("interrupted".to_owned()),
+        () = run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own("interrupted")),
     };
     match &outcome {
         Ok(_) => {
@@ -77,11 +59,57 @@ pub(super) async fn ensure(
             record(&run, &target, server.image_inputs(), began);
         }
         Err(reason) => run.say(Event::ImageFailed {
-            target,
-            reason: reason.clone(),
+            target: target.clone(),
+            reason: reason.to_string(),
         }),
     }
     outcome
+}
+
+/// A container image, pulled unless the engine has it.
+async fn container(
+    run: &Run,
+    reference: &Reference,
+    digest: Option<&ManifestDigest>,
+    tell: impl Fn(String),
+) -> Result<ReadyImage, Trouble> {
+    let pinned = digest.or_else(|| reference.digest());
+    let digest = pinned.ok_or_else(|| Trouble::Own(format!("`{reference}` has no pin: run `sweep lock`")))?;
+    let host = run.docker().await.map_err(Trouble::machinery)?;
+    let images = run.store().dir().join("images");
+    let pulled = pull::ensure(host.engine(), reference, digest, &images, |progress| {
+        tell(progress.to_string());
+    });
+    match pulled.await {
+        Ok(present) => Ok(ReadyImage::Container {
+            image: present.name,
+            host,
+        }),
+        Err(error) if error.is_machinery() => Err(Trouble::machinery(error)),
+        Err(error) => Err(Trouble::own(error)),
+    }
+}
+
+/// A virtual environment of exactly the requirements that were planned with.
+async fn venv(
+    maker: &VenvMaker,
+    file: &Path,
+    digest: Digest,
+    tell: impl Fn(String),
+) -> Result<ReadyImage, Trouble> {
+    let venv = maker.ensure(file, |line| tell(line.to_owned())).await;
+    let venv = venv.map_err(Trouble::own)?;
+    if !Digest::of_file(file).is_ok_and(|now| now == digest) {
+        return Err(Trouble::Own(format!(
+            "`{}` changed while the build ran; start it again",
+            file.display()
+        )));
+    }
+    Ok(ReadyImage::Venv {
+        root: venv.root,
+        bin: venv.bin,
+        python: venv.python,
+    })
 }
 
 /// That an image was present once is kept for `why`; whether it is now, its maker looks for itself.

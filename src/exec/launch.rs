@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::docker::{GpuError, HOME, Host, TEMPORARY, Wanted};
+use super::gpu::Vendor;
 use super::guard::Order;
 use super::run::{Attempt, Run};
 use super::server::ServerSpec;
+use super::started::Launch;
 use crate::cache::{Digest, FsError, fs};
+use crate::config::container::User;
 use crate::config::recipe::RESULT_FILENAME;
 use crate::graph::spec::{Form, Image, Server};
 use crate::graph::template::PORT_MARK;
@@ -16,6 +22,8 @@ use crate::graph::template::PORT_MARK;
 pub(super) enum ReadyImage {
     /// Nothing needs to be there: the simulated engine, or the built-in one.
     Builtin,
+    /// A container image, by what names exactly these bytes to the engine.
+    Container { image: String, host: Arc<Host> },
     /// A virtual environment: its folder and its programs.
     Venv {
         root: PathBuf,
@@ -43,8 +51,19 @@ pub(super) enum LaunchError {
     Changed(PathBuf),
     #[error("link `{}` to this program: {error}", link.display())]
     Link { link: PathBuf, error: std::io::Error },
+    #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
+    NoMount { pool: String, folder: PathBuf },
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     #[error(transparent)]
     Fs(#[from] FsError),
+}
+
+impl LaunchError {
+    /// Whether it counts against this host rather than what was to be started.
+    pub(super) fn is_machinery(&self) -> bool {
+        matches!(self, Self::Gpu(_))
+    }
 }
 
 /// Where programs of the host are looked for. Fixed, so that the user's own PATH reaches no step.
@@ -62,7 +81,7 @@ pub(super) fn prepare(
     port: u16,
     attempt: &Attempt,
 ) -> Result<ServerSpec, LaunchError> {
-    let order = order(run, server, image, place, port, attempt)?;
+    let Launch { order, container } = launch(run, server, image, place, port, attempt)?;
     Ok(ServerSpec {
         argv: order.argv,
         env: order.env,
@@ -70,20 +89,21 @@ pub(super) fn prepare(
         port,
         ready_path: ready_path(server),
         ready_within: server.handling.within,
-        stop_grace: server.handling.stop_grace,
+        stop_grace: Duration::from_millis(order.grace_ms),
         log_path: attempt.path.join("server.log"),
+        container,
     })
 }
 
 /// Prepares the work folder in `attempt` and says what to start there, a server or a combined script.
-pub(super) fn order(
+pub(super) fn launch(
     run: &Run,
     server: &Server,
     image: &ReadyImage,
     place: &Place,
     port: u16,
     attempt: &Attempt,
-) -> Result<Order, LaunchError> {
+) -> Result<Launch, LaunchError> {
     let work = attempt.path.join("work");
     fs::create_dir_durable(&work)?;
     let temporary = attempt.temporary(run.path());
@@ -97,11 +117,59 @@ pub(super) fn order(
         let path = env.entry("PATH".to_owned()).or_default();
         *path = format!("{}:{path}", own_programs(run)?.display());
     }
-    Ok(Order {
+    let order = Order {
         argv: argv(server, port)?,
         env,
         cwd: work,
         grace_ms: u64::try_from(server.handling.stop_grace.as_millis()).unwrap_or(u64::MAX),
+    };
+    match image {
+        ReadyImage::Container { image, host } => {
+            contain(run, server, (image, host), place, (port, attempt), &order)
+        }
+        ReadyImage::Builtin | ReadyImage::Venv { .. } => Ok(Launch {
+            order,
+            container: None,
+        }),
+    }
+}
+
+/// Puts what is ordered into a container: its keeper is started in its place.
+fn contain(
+    run: &Run,
+    server: &Server,
+    (image, host): (&str, &Host),
+    place: &Place,
+    (port, attempt): (u16, &Attempt),
+    order: &Order,
+) -> Result<Launch, LaunchError> {
+    let settings = &run.containers[&place.pool];
+    if let Some(mount) = settings.mounts.iter().find(|mount| !mount.host.exists()) {
+        return Err(LaunchError::NoMount {
+            pool: place.pool.clone(),
+            folder: mount.host.clone(),
+        });
+    }
+    let home = attempt.path.join("home");
+    fs::create_dir_durable(&home)?;
+    let container = host.order(&Wanted {
+        image,
+        order,
+        port,
+        settings,
+        gpus: &host.gpus(&server.hardware.gpu, &place.gpus)?,
+        // A combined script leaves its result there.
+        writes_to_work: server.form == Form::Combined,
+        home: &home,
+        temporary: &attempt.temporary(run.path()),
+        note: attempt.path.join("container.json"),
+        target: &attempt.target,
+        key: &server.key().to_string(),
+        attempt: attempt.number,
+    });
+    Ok(Launch {
+        order: container.keeper(&order.cwd),
+        container: Some(container.contained()),
     })
 }
 
@@ -180,15 +248,25 @@ fn environment(
     (work, temporary): (&Path, &Path),
 ) -> BTreeMap<String, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut env = BTreeMap::from([
-        ("HOME".to_owned(), text(work)),
-        ("TMPDIR".to_owned(), text(temporary)),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("PATH".to_owned(), HOST_PATH.to_owned()),
-    ]);
+    let settings = run.containers.get(&place.pool);
+    let mut env = BTreeMap::from([("LANG".to_owned(), "C.UTF-8".to_owned())]);
+    let mut set = |name: &str, value: String| drop(env.insert(name.to_owned(), value));
+    // A container's PATH is its image's, and so are the places of a user that the image names.
+    match (image, settings) {
+        (ReadyImage::Container { .. }, Some(settings)) if settings.user == User::Host => {
+            set("HOME", HOME.to_owned());
+            set("TMPDIR", TEMPORARY.to_owned());
+        }
+        (ReadyImage::Container { .. }, _) => {}
+        (ReadyImage::Builtin | ReadyImage::Venv { .. }, _) => {
+            set("HOME", text(work));
+            set("TMPDIR", text(temporary));
+            set("PATH", HOST_PATH.to_owned());
+        }
+    }
     if let ReadyImage::Venv { root, bin, .. } = image {
-        env.insert("PATH".to_owned(), format!("{}:{HOST_PATH}", bin.display()));
-        env.insert("VIRTUAL_ENV".to_owned(), root.to_string_lossy().into_owned());
+        set("PATH", format!("{}:{HOST_PATH}", bin.display()));
+        set("VIRTUAL_ENV", text(root));
     }
     env.extend(server.hardware.env.clone());
     let port = port.to_string();
@@ -206,32 +284,12 @@ fn environment(
         .map(u32::to_string)
         .collect::<Vec<_>>()
         .join(",");
-    if let Some(name) = visible_devices(&server.hardware.gpu) {
-        env.insert(name.to_owned(), indices.clone());
+    // A container sees no GPUs but its own, and counts them from 0, unless it has every right on the host.
+    let sees_all = settings.is_none_or(|settings| settings.privileged.is_some());
+    if let Some(vendor) = Vendor::of(&server.hardware.gpu).filter(|_| sees_all) {
+        env.insert(vendor.visible_devices().to_owned(), indices.clone());
     }
     env.insert("SWEEP_GPUS".to_owned(), indices);
     env.insert("PORT".to_owned(), port);
     env
-}
-
-/// The variable by which the vendor's runtime shows a process only some GPUs. One of the two, never both: ROCm applies
-/// NVIDIA's on top of its own, to indices that are already renumbered.
-fn visible_devices(gpu: &str) -> Option<&'static str> {
-    match gpu {
-        "cpu" => None,
-        amd if amd.starts_with("mi") => Some("ROCR_VISIBLE_DEVICES"),
-        _ => Some("CUDA_VISIBLE_DEVICES"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_vendor_has_one_variable() {
-        assert_eq!(visible_devices("h200"), Some("CUDA_VISIBLE_DEVICES"));
-        assert_eq!(visible_devices("mi355x"), Some("ROCR_VISIBLE_DEVICES"));
-        assert_eq!(visible_devices("cpu"), None);
-    }
 }

@@ -98,8 +98,14 @@ impl Ledger<'_> {
             ("gpus".to_owned(), format!("{:?}", self.place.gpus)),
             ("attempt".to_owned(), folder.folder.clone()),
         ]);
-        if let ReadyImage::Venv { python, .. } = self.image {
-            facts.insert("python".to_owned(), python.clone());
+        match self.image {
+            ReadyImage::Builtin => {}
+            ReadyImage::Venv { python, .. } => drop(facts.insert("python".to_owned(), python.clone())),
+            ReadyImage::Container { host, .. } => {
+                let engine = host.engine();
+                let engine = format!("{} {}", engine.make.name(), engine.version);
+                facts.insert("engine".to_owned(), engine);
+            }
         }
         facts
     }
@@ -112,6 +118,12 @@ impl Ledger<'_> {
         self.done
             .endings
             .insert(step.bench_id.clone(), Ending::Skipped(reason.to_owned()));
+    }
+
+    /// The machinery keeps the point from being measured: nothing is known of it.
+    pub(super) fn disrupt(&mut self, step: &Step, reason: String) {
+        self.skip(step, &reason);
+        self.done.machinery = Some(reason);
     }
 
     /// Records a failure with its reason and the end of the log, `words`; it is told, never reused.

@@ -1,19 +1,17 @@
 //! One bench on a live server: the load client on a thread of its own, then the gate.
 
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::attempt_result;
 use super::event::Event;
-use super::guard::ExitFacts;
 use super::measured::Measured;
 use super::run::Run;
 use super::server::Server;
 use super::session::{Job, Step};
 use super::signals::Interrupt;
+use super::started::End;
 use crate::bench::{
     BenchError, Cancel, Endpoint, Limits, Progress, RequestError, Trace, Verdict, Workload, client, judge,
 };
@@ -22,8 +20,8 @@ use crate::cache::FsError;
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MeasureError {
-    #[error("the server died during the bench ({exit}); its last words:\n{last_words}")]
-    ServerDied { exit: ExitFacts, last_words: String },
+    #[error("the server died during the bench ({end}); its last words:\n{last_words}")]
+    ServerDied { end: End, last_words: String },
     #[error("{}", .0.join("; "))]
     Rejected(Vec<String>),
     #[error(transparent)]
@@ -42,9 +40,6 @@ pub(super) enum MeasureError {
 
 /// How many of the server's last lines go into a message.
 pub(super) const LAST_WORDS: usize = 12;
-
-/// How long the word of a server's death may take after its connections broke.
-const DEATH_IS_TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether connections ended as they do when a server dies.
 fn broke_off(outcome: &Result<Trace, BenchError>) -> bool {
@@ -76,14 +71,14 @@ pub(super) async fn measure(
     let cancel = Cancel::new();
     let outcome = start_client(run, job, step, workload, server.spec().port, &cancel)?;
     tokio::pin!(outcome);
-    let exited = server.exited();
+    let exited = server.ended();
     tokio::pin!(exited);
     let mut died = None;
     let result = loop {
         tokio::select! {
             result = &mut outcome => break result,
-            exit = &mut exited, if died.is_none() => {
-                died = Some(exit);
+            end = &mut exited, if died.is_none() => {
+                died = Some(end);
                 cancel.cancel();
             }
             () = run.interrupts.reached(Interrupt::Graceful), if !cancel.is_cancelled() => cancel.cancel(),
@@ -91,11 +86,11 @@ pub(super) async fn measure(
     };
     // The client hears of a death by its broken connections, often before the guard has told of it.
     if died.is_none() && result.as_ref().is_ok_and(broke_off) {
-        died = timeout(DEATH_IS_TOLD_WITHIN, exited).await.ok();
+        died = server.death().await;
     }
-    if let Some(exit) = died.or_else(|| server.exit()) {
+    if let Some(end) = died.or_else(|| server.end()) {
         return Err(MeasureError::ServerDied {
-            exit,
+            end,
             last_words: server.last_words(LAST_WORDS),
         });
     }

@@ -1,8 +1,11 @@
 //! Executors, the server's life, attempts, signals and resume.
 //!
 //! [`build`](mod@build) leads from a plan to its outcome; `dispatch` owns the queues and the pools. Each `session` owns
-//! one server and runs its points; `measure` runs one bench, `script` a combined script in the place of both; `ledger` keeps
-//! what came of them. What happens is said as [`event`]s.
+//! one server and runs its points; `measure` runs one bench, `script` a combined script in the place of both; `ledger`
+//! keeps what came of them. What happens is said as [`event`]s.
+//!
+//! What is started is a [`process`] under guard, everywhere: on a pool of containers it is the keeper of one, see
+//! [`docker`].
 
 mod attempt_result;
 pub mod build;
@@ -10,9 +13,11 @@ mod compute;
 mod conclude;
 mod dispatch;
 pub mod docker;
+pub mod doctor;
 pub mod event;
 pub mod foretell;
 pub mod gather;
+pub mod gpu;
 pub mod guard;
 pub mod http;
 pub mod image;
@@ -33,6 +38,8 @@ mod script;
 pub mod server;
 mod session;
 pub mod signals;
+pub mod started;
+mod trouble;
 pub mod verify;
 mod view;
 

@@ -7,12 +7,11 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::guard::ExitFacts;
 use super::http::{self, HttpError};
 use super::log_tail;
 use super::port;
-use super::process::Guarded;
 use super::procfs;
+use super::started::{End, Listeners, Started};
 
 /// How long is waited between two looks, at first; grown by half each time up to [`POLL_MAX`].
 const POLL_MIN: Duration = Duration::from_millis(20);
@@ -39,11 +38,8 @@ pub struct Readiness<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadyError {
     /// It ended.
-    #[error("the server died before it was ready: {exit}{}", log_tail::quote(last_lines))]
-    Died {
-        exit: ExitFacts,
-        last_lines: Vec<String>,
-    },
+    #[error("the server died before it was ready: {end}{}", log_tail::quote(last_lines))]
+    Died { end: End, last_lines: Vec<String> },
     /// It took too long.
     #[error(
         "the server was not ready within {within:?}: {last_answer}{}",
@@ -81,21 +77,21 @@ impl fmt::Display for Answerer<'_> {
     }
 }
 
-/// Waits until the guarded server is ready.
-pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<(), ReadyError> {
+/// Waits until the server is ready.
+pub async fn wait_ready(server: &Started, readiness: Readiness<'_>) -> Result<(), ReadyError> {
     let deadline = Instant::now() + readiness.within;
     let mut last_answer = "it never listened".to_owned();
     let mut pause = POLL_MIN;
     let last_lines = || log_tail::last_lines(readiness.log, server.log_start(), QUOTED_LINES);
-    let died = |exit| ReadyError::Died {
-        exit,
+    let died = |end| ReadyError::Died {
+        end,
         last_lines: last_lines(),
     };
-    let mut exited = std::pin::pin!(server.exited());
+    let mut exited = std::pin::pin!(server.ended());
     loop {
         let answer = tokio::select! {
             biased;
-            exit = &mut exited => return Err(died(exit)),
+            end = &mut exited => return Err(died(end)),
             () = sleep_until(deadline) => break,
             answer = http::request(Method::GET, readiness.port, readiness.path, LOOK_LIMIT) => answer,
         };
@@ -109,7 +105,7 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
                 },
                 Responder::Nobody => {
                     last_answer =
-                        "it answered, but /proc/net/tcp shows no listener, so it may be anyone".to_owned();
+                        "it answered, but nothing shows who listens there, so it may be anyone".to_owned();
                 }
                 Responder::Foreign { pid, name } => {
                     return Err(ReadyError::Foreign {
@@ -122,7 +118,7 @@ pub async fn wait_ready(server: &Guarded, readiness: Readiness<'_>) -> Result<()
         }
         tokio::select! {
             biased;
-            exit = &mut exited => return Err(died(exit)),
+            end = &mut exited => return Err(died(end)),
             () = sleep_until(deadline) => break,
             () = sleep(pause) => pause = (pause * 3 / 2).min(POLL_MAX),
         }
@@ -142,17 +138,19 @@ enum Responder {
 
 /// Who listens where we were answered. Every listener that loopback can reach must be ours: two sockets may share a
 /// port, and the next request may reach the other one.
-fn responder(server: &Guarded, port: u16) -> Responder {
+fn responder(server: &Started, port: u16) -> Responder {
+    let table = procfs::all();
+    let ours = match server.listeners(&table) {
+        Listeners::Processes(pids) => pids,
+        // It bound the port for our container, which runs; nobody else could.
+        Listeners::Engine => return Responder::Ours,
+        Listeners::Unknown => return Responder::Nobody,
+    };
     let mut sockets = port::listeners(port);
     sockets.retain(port::Listener::answers_loopback);
     if sockets.is_empty() {
         return Responder::Nobody;
     }
-    let table = procfs::all();
-    let ours: Vec<u32> = procfs::descendants(server.owned().guard.pid, &table)
-        .iter()
-        .map(|process| process.identity.pid)
-        .collect();
     let foreign = sockets
         .iter()
         .find(|socket| port::owners(std::slice::from_ref(socket), ours.iter().copied()).is_empty());

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::docker::{Host, HostError, Owner};
 use super::event::{EVENT_VERSION, Event, Stamped};
 use super::process::{GuardBinary, Owned};
 use super::signals::{Cause, Interrupts};
@@ -15,6 +17,7 @@ use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
 use crate::cache::remote::Sender;
 use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
+use crate::config::container::Container;
 use crate::graph::{Kind, file_name};
 
 /// One `sweep build` at work.
@@ -28,6 +31,8 @@ pub struct Run {
     pub secrets: BTreeMap<String, String>,
     /// How often a session starts its server again.
     pub retries: u32,
+    /// How containers run on the pools that have some, by name.
+    pub containers: BTreeMap<String, Container>,
     pub host: String,
     path: PathBuf,
     dir: Mutex<RunDir>,
@@ -35,6 +40,7 @@ pub struct Run {
     sender: Mutex<Option<Sender>>,
     events: UnboundedSender<Stamped>,
     attempts: AtomicU32,
+    docker: OnceCell<Arc<Host>>,
     started: Instant,
 }
 
@@ -47,6 +53,7 @@ pub struct RunParts {
     pub interrupts: Interrupts,
     pub secrets: BTreeMap<String, String>,
     pub retries: u32,
+    pub containers: BTreeMap<String, Container>,
     pub events: UnboundedSender<Stamped>,
 }
 
@@ -80,6 +87,8 @@ pub fn unix_ms() -> u64 {
 /// A folder of its own for one try of one target.
 #[derive(Debug, Clone)]
 pub struct Attempt {
+    /// Of what.
+    pub target: String,
     /// Counted over the run, from 1.
     pub number: u32,
     pub path: PathBuf,
@@ -97,12 +106,14 @@ impl Run {
             interrupts: parts.interrupts,
             secrets: parts.secrets,
             retries: parts.retries,
+            containers: parts.containers,
             host: host_name(),
             dir: Mutex::new(parts.dir),
             store: Mutex::new(parts.store),
             sender: Mutex::new(None),
             events: parts.events,
             attempts: AtomicU32::new(0),
+            docker: OnceCell::new(),
             started: Instant::now(),
         }
     }
@@ -133,6 +144,23 @@ impl Run {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// This machine's container engine, connected to when it is first asked for. What killed runs left on it is ended
+    /// then.
+    pub async fn docker(&self) -> Result<Arc<Host>, HostError> {
+        let open = async || {
+            let cache = self.store().dir().to_path_buf();
+            let owner = Owner::new(&cache, &self.id).map_err(|source| HostError::Cache { cache, source })?;
+            let (host, ended) = Host::open(owner).await?;
+            for (name, run) in ended {
+                self.say(Event::Healed {
+                    what: format!("run {run} was killed; its container `{name}` was ended"),
+                });
+            }
+            Ok(Arc::new(host))
+        };
+        self.docker.get_or_try_init(open).await.cloned()
+    }
+
     pub fn dir(&self) -> MutexGuard<'_, RunDir> {
         self.dir.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,7 +178,12 @@ impl Run {
         let folder = format!("attempts/{number:04}-{short}");
         let path = self.path.join(&folder);
         crate::cache::fs::create_dir_durable(&path)?;
-        Ok(Attempt { number, path, folder })
+        Ok(Attempt {
+            target: what.to_owned(),
+            number,
+            path,
+            folder,
+        })
     }
 
     /// A text in which the values of secrets are masked: servers may print what they were given.

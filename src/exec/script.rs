@@ -11,16 +11,16 @@ use tokio::time::timeout;
 use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
-use super::launch::{LaunchError, order};
+use super::launch::{LaunchError, launch};
 use super::ledger::Ledger;
-use super::leftover::LeftoverError;
 use super::log_tail::last_lines;
 use super::measured::Measured;
 use super::port::{PortError, ensure_free, free_port};
-use super::process::{Guarded, Output, Owned, SpawnError};
+use super::process::{Output, Owned, SpawnError};
 use super::run::{Attempt, Began};
 use super::session::{INTERRUPTED, Step};
 use super::signals::Interrupt;
+use super::started::{End, EndError, Started};
 use crate::cache::{FsError, fs};
 use crate::config::quantity::Short;
 use crate::config::recipe::RESULT_FILE;
@@ -51,9 +51,11 @@ enum ScriptError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error(transparent)]
-    Stuck(#[from] LeftoverError),
-    #[error("the script failed ({exit}){words}")]
-    Failed { exit: ExitFacts, words: String },
+    Stuck(#[from] EndError),
+    #[error("{0}")]
+    Machinery(String),
+    #[error("the script failed ({end}){words}")]
+    Failed { end: End, words: String },
     #[error("the script did not end within {}{words}", Short(*within))]
     Late { within: Duration, words: String },
     #[error("the script ended well and wrote no `{RESULT_FILE}`{words}")]
@@ -68,12 +70,28 @@ enum ScriptError {
     Fs(#[from] FsError),
 }
 
+impl ScriptError {
+    /// Whether it counts against the machinery rather than the script.
+    fn is_machinery(&self) -> bool {
+        match self {
+            Self::Machinery(_) | Self::Stuck(EndError::Container(_)) => true,
+            Self::Launch(error) => error.is_machinery(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the script for its point, and keeps what comes of it.
-pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step) {
+///
+/// The error is the machinery's: the point has no ending yet.
+pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step, start: u32) -> Result<(), String> {
     let began = Began::now();
     let attempt = match ledger.run.attempt(&step.bench_id) {
         Ok(attempt) => attempt,
-        Err(error) => return ledger.fail(step, &error.to_string(), "", began),
+        Err(error) => {
+            ledger.fail(step, &error.to_string(), "", began);
+            return Ok(());
+        }
     };
     let mut owned = None;
     let outcome = match run(ledger, step, &attempt, &mut owned).await {
@@ -81,11 +99,13 @@ pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step) {
         Err(error) => Err(error),
     };
     let is_stuck = matches!(outcome, Err(ScriptError::Stuck(_)));
+    let mut disrupted = Ok(());
     match outcome {
         Ok(measured) => tokio::task::block_in_place(|| {
-            ledger.pass(step, &measured, began, &attempt, 1, []);
+            ledger.pass(step, &measured, began, &attempt, start, []);
         }),
         Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
+        Err(error) if error.is_machinery() => disrupted = Err(error.to_string()),
         Err(error) => {
             let words = last_lines(&attempt.path.join(LOG), 0, KEPT_LINES).join("\n");
             ledger.fail(step, &error.to_string(), &words, began);
@@ -98,6 +118,7 @@ pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step) {
         // journalled is looked for once more, and not found.
         let _ = ledger.run.releases(&owned);
     }
+    disrupted
 }
 
 /// Starts the script and waits until it and all that it started are gone. What it was is told as soon as it is started.
@@ -130,23 +151,24 @@ async fn run(
         port,
         folder: attempt.folder.clone(),
     });
-    let order = order(run, &ledger.job.server, ledger.image, place, port, attempt)?;
+    let launch = launch(run, &ledger.job.server, ledger.image, place, port, attempt)?;
+    let grace = Duration::from_millis(launch.order.grace_ms);
     let log = attempt.path.join(LOG);
-    let mut script = Guarded::spawn(&run.guard, &order, Output::Log(&log)).await?;
+    let mut script = Started::spawn(&run.guard, launch, Output::Log(&log)).await?;
     let owned = started.insert(script.owned().clone());
     if let Err(error) = run.owns(owned) {
         script.stop(Duration::ZERO).await?;
         return Err(error.into());
     }
     let ended = tokio::select! {
-        ended = timeout(handling.within, script.exited()) => ended.map_err(|_| ScriptError::Late {
+        ended = timeout(handling.within, script.ended()) => ended.map_err(|_| ScriptError::Late {
             within: handling.within,
             words: last_words(attempt),
         }),
         () = run.interrupts.reached(Interrupt::Graceful) => Err(ScriptError::Interrupted),
     };
     let stopped = tokio::select! {
-        stopped = script.stop(handling.stop_grace) => Some(stopped),
+        stopped = script.stop(grace) => Some(stopped),
         () = run.interrupts.reached(Interrupt::Now) => None,
     };
     match stopped {
@@ -155,9 +177,10 @@ async fn run(
     };
     let _ = std::fs::remove_dir_all(attempt.temporary(run.path()));
     match ended? {
-        ExitFacts::Code(0) => Ok(()),
-        exit => Err(ScriptError::Failed {
-            exit,
+        End::Exit(ExitFacts::Code(0)) => Ok(()),
+        End::Machinery(reason) => Err(ScriptError::Machinery(reason)),
+        end => Err(ScriptError::Failed {
+            end,
             words: last_words(attempt),
         }),
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::guard::{ExitFacts, Order};
+use super::docker::Contained;
+use super::guard::Order;
 use super::http::{self, HttpError};
-use super::leftover::LeftoverError;
 use super::log_tail;
 use super::port::{self, PortError};
-use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
+use super::process::{Ended, GuardBinary, Output, Owned, SpawnError};
 use super::ready::{Readiness, ReadyError, wait_ready};
+use super::started::{End, EndError, Launch, Started};
 
 /// How long the kernel may take to free the port of a process that is gone.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -39,6 +40,8 @@ pub struct ServerSpec {
     pub stop_grace: Duration,
     /// Where its output is appended.
     pub log_path: PathBuf,
+    /// The container that the program keeps, where the server runs in one.
+    pub container: Option<Contained>,
 }
 
 /// Why a server does not stand.
@@ -59,7 +62,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     #[error(transparent)]
-    Left(#[from] LeftoverError),
+    Left(#[from] EndError),
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -81,7 +84,7 @@ pub enum ResetError {
 #[derive(Debug)]
 pub struct Server {
     spec: ServerSpec,
-    process: Guarded,
+    started: Started,
 }
 
 impl Server {
@@ -99,7 +102,7 @@ impl Server {
             Ok(()) => Ok(server),
             Err(ready @ ReadyError::Foreign { .. }) => {
                 // The port is the other's, so only our process is waited for.
-                match server.process.stop(server.spec.stop_grace).await {
+                match server.started.stop(server.spec.stop_grace).await {
                     Ok(_) => Err(ready.into()),
                     Err(stop) => Err(StartError::Stuck {
                         ready,
@@ -123,8 +126,12 @@ impl Server {
             cwd: spec.cwd.clone(),
             grace_ms: u64::try_from(spec.stop_grace.as_millis()).unwrap_or(u64::MAX),
         };
-        let process = Guarded::spawn(guard, &order, Output::Log(&spec.log_path)).await?;
-        Ok(Self { spec, process })
+        let launch = Launch {
+            order,
+            container: spec.container.clone(),
+        };
+        let started = Started::spawn(guard, launch, Output::Log(&spec.log_path)).await?;
+        Ok(Self { spec, started })
     }
 
     /// Waits until it is ready, or has died, or `ready_within` has passed since this call.
@@ -135,7 +142,7 @@ impl Server {
             within: self.spec.ready_within,
             log: &self.spec.log_path,
         };
-        wait_ready(&self.process, readiness).await
+        wait_ready(&self.started, readiness).await
     }
 
     /// What it was started from.
@@ -145,17 +152,22 @@ impl Server {
 
     /// What to journal.
     pub fn owned(&self) -> &Owned {
-        self.process.owned()
+        self.started.owned()
     }
 
     /// How it ended, if it has.
-    pub fn exit(&self) -> Option<ExitFacts> {
-        self.process.exit()
+    pub fn end(&self) -> Option<End> {
+        self.started.end()
     }
 
     /// Waits for it to end by itself; it borrows nothing, so that it can stand in a `select!`.
-    pub fn exited(&self) -> impl Future<Output = ExitFacts> + Send + use<> {
-        self.process.exited()
+    pub fn ended(&self) -> impl Future<Output = End> + Send + use<> {
+        self.started.ended()
+    }
+
+    /// How it ended, where broken connections say that it has: the word of its end may come later than they do.
+    pub async fn death(&self) -> Option<End> {
+        self.started.death().await
     }
 
     /// Sends the recipe's reset; only a 2xx answer counts.
@@ -177,23 +189,23 @@ impl Server {
 
     /// The last lines that it logged since this start, joined; empty when it logged nothing.
     pub fn last_words(&self, lines: usize) -> String {
-        log_tail::last_lines(&self.spec.log_path, self.process.log_start(), lines).join("\n")
+        log_tail::last_lines(&self.spec.log_path, self.started.log_start(), lines).join("\n")
     }
 
     /// Ends it: TERM, KILL after the grace, back when every process of it is gone and its port is released.
     ///
     /// May be dropped and followed by [`Server::kill`].
     pub async fn stop(&mut self) -> Result<Ended, StopError> {
-        self.end(self.spec.stop_grace).await
+        self.end_within(self.spec.stop_grace).await
     }
 
     /// Ends it without grace.
     pub async fn kill(&mut self) -> Result<Ended, StopError> {
-        self.end(Duration::ZERO).await
+        self.end_within(Duration::ZERO).await
     }
 
-    async fn end(&mut self, grace: Duration) -> Result<Ended, StopError> {
-        let ended = self.process.stop(grace).await?;
+    async fn end_within(&mut self, grace: Duration) -> Result<Ended, StopError> {
+        let ended = self.started.stop(grace).await?;
         port::wait_released(self.spec.port, RELEASE_LIMIT).await?;
         Ok(ended)
     }

@@ -13,10 +13,13 @@ use super::ledger::Ledger;
 use super::measure::{LAST_WORDS, MeasureError, measure};
 use super::port::{FreePort, free_port};
 use super::process::Owned;
+use super::ready::ReadyError;
 use super::run::{Began, Run};
 use super::script;
-use super::server::Server;
+use super::server::{ResetError, Server, StopError};
 use super::signals::Interrupt;
+use super::started::{End, EndError};
+use super::trouble::Trouble;
 use crate::cache::Inputs;
 use crate::config::recipe::{HttpCall, Reset};
 use crate::graph::spec::{Bench, Client, Server as ServerTarget};
@@ -68,6 +71,8 @@ pub(super) struct Done {
     pub(super) quiet: bool,
     /// A server of it could not be ended: its place must not be given to another.
     pub(super) server_lives: bool,
+    /// The machinery kept points from being measured: why, the last time.
+    pub(super) machinery: Option<String>,
 }
 
 /// Why a point was skipped after a signal.
@@ -97,13 +102,13 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
         },
         live: None,
         starts: 0,
-        last_failure: String::new(),
+        last_failure: Trouble::Own(String::new()),
     };
     for step in &job.steps {
         if run.interrupts.level() != Interrupt::None {
             session.ledger.skip(step, INTERRUPTED);
         } else if !session.ledger.is_kept(step) {
-            session.step(step).await;
+            while !session.settle(step).await {}
         }
     }
     session.stop().await;
@@ -130,28 +135,37 @@ struct Session<'a> {
     live: Option<Live>,
     starts: u32,
     /// Why the server failed the last time.
-    last_failure: String,
+    last_failure: Trouble,
 }
 
 impl Session<'_> {
-    async fn step(&mut self, step: &Step) {
+    /// Gives the point its ending. False where the machinery failed in mid-bench: then it has none yet.
+    async fn settle(&mut self, step: &Step) -> bool {
         let Client::Builtin { workload, limits } = &step.bench.client else {
-            self.ledger.done.servers_started += 1;
-            return script::measure(&mut self.ledger, step).await;
+            return self.run_script(step).await;
         };
         let live = match self.ready_server().await {
             Ok(live) => live,
             Err(_) if self.ledger.run.interrupts.level() != Interrupt::None => {
-                return self.ledger.skip(step, INTERRUPTED);
+                self.ledger.skip(step, INTERRUPTED);
+                return true;
             }
-            Err(reason) => return self.fail(step, &reason, Began::now()),
+            Err(Trouble::Machinery(reason)) => {
+                self.ledger.disrupt(step, reason);
+                return true;
+            }
+            Err(Trouble::Own(reason)) => {
+                self.fail(step, &reason, Began::now());
+                return true;
+            }
         };
         let began = Began::now();
         let attempt = match self.ledger.run.attempt(&step.bench_id) {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.live = Some(live);
-                return self.fail(step, &error.to_string(), began);
+                self.fail(step, &error.to_string(), began);
+                return true;
             }
         };
         self.ledger.run.say(Event::BenchStarted {
@@ -182,18 +196,49 @@ impl Session<'_> {
                     .pass(step, &measured, began, &attempt, self.starts, facts);
             }),
             Err(MeasureError::Interrupted) => self.ledger.skip(step, INTERRUPTED),
+            Err(MeasureError::ServerDied {
+                end: End::Machinery(reason),
+                ..
+            }) => {
+                self.server_failed(Trouble::Machinery(reason), self.may_start());
+                self.stop().await;
+                return false;
+            }
             Err(error) => {
                 self.fail(step, &error.to_string(), began);
                 if matches!(error, MeasureError::ServerDied { .. }) {
-                    self.server_failed("it died during a bench", self.starts <= self.ledger.run.retries);
+                    self.server_failed(Trouble::own("it died during a bench"), self.may_start());
                     self.stop().await;
                 }
             }
         }
+        true
+    }
+
+    /// The same of a combined script.
+    async fn run_script(&mut self, step: &Step) -> bool {
+        self.starts += 1;
+        self.ledger.done.servers_started += 1;
+        match script::measure(&mut self.ledger, step, self.starts).await {
+            Ok(()) => true,
+            Err(reason) if self.may_start() => {
+                self.server_failed(Trouble::Machinery(reason), true);
+                false
+            }
+            Err(reason) => {
+                self.ledger.disrupt(step, reason);
+                true
+            }
+        }
+    }
+
+    /// Whether something may be started once more.
+    fn may_start(&self) -> bool {
+        self.starts <= self.ledger.run.retries && !self.ledger.done.server_lives
     }
 
     /// A server without memory of earlier points: the live one after its reset, or a new one.
-    async fn ready_server(&mut self) -> Result<Live, String> {
+    async fn ready_server(&mut self) -> Result<Live, Trouble> {
         if let Some(live) = self.live.take() {
             if !live.used {
                 return Ok(live);
@@ -201,7 +246,7 @@ impl Session<'_> {
             let how = self.ledger.job.server.handling.reset.as_ref();
             let outcome = tokio::select! {
                 outcome = reset(&live.server, how, self.simulated()) => outcome,
-                () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+                () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
             };
             match outcome {
                 Ok(()) => return Ok(live),
@@ -211,49 +256,46 @@ impl Session<'_> {
                 }
                 Err(reason) => {
                     self.live = Some(live);
-                    self.server_failed(&reason, self.starts <= self.ledger.run.retries);
+                    self.server_failed(reason, self.may_start());
                     self.stop().await;
                 }
             }
         }
         loop {
             if self.ledger.done.server_lives {
-                return Err(format!(
-                    "no server is started beside one that could not be ended: {}",
-                    self.last_failure
-                ));
+                let beside = "no server is started beside one that could not be ended";
+                return Err(self.last_failure.within(beside));
             }
-            if self.starts > self.ledger.run.retries {
-                return Err(format!(
-                    "the server was started {} times and did not last: {}",
-                    self.starts, self.last_failure
-                ));
+            if !self.may_start() {
+                let tries = format!("the server was started {} times and did not last", self.starts);
+                return Err(self.last_failure.within(&tries));
             }
             self.starts += 1;
             match self.start().await {
                 Ok(live) => return Ok(live),
                 Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => return Err(reason),
                 Err(reason) => {
-                    let will_retry = self.starts <= self.ledger.run.retries;
-                    self.server_failed(&reason, will_retry);
+                    let will_retry = self.may_start();
+                    let failed = reason.within("the server did not start");
+                    self.server_failed(reason, will_retry);
                     if !will_retry {
-                        return Err(format!("the server did not start: {reason}"));
+                        return Err(failed);
                     }
                 }
             }
         }
     }
 
-    async fn start(&mut self) -> Result<Live, String> {
+    async fn start(&mut self) -> Result<Live, Trouble> {
         let attempt = self
             .ledger
             .run
             .attempt(&self.ledger.job.server_id)
-            .map_err(|e| e.to_string())?;
+            .map_err(Trouble::own)?;
         let (port, number) = match self.ledger.job.server.handling.port.filter(|_| !self.simulated()) {
             Some(number) => (None, number),
             None => {
-                let port = free_port().map_err(|e| format!("find a free port: {e}"))?;
+                let port = free_port().map_err(|e| Trouble::Own(format!("find a free port: {e}")))?;
                 let number = port.number();
                 (Some(port), number)
             }
@@ -277,19 +319,28 @@ impl Session<'_> {
             number,
             &attempt,
         )
-        .map_err(|e| e.to_string())?;
+        .map_err(|error| {
+            if error.is_machinery() {
+                Trouble::machinery(error)
+            } else {
+                Trouble::own(error)
+            }
+        })?;
         let began = Instant::now();
         let mut server = Server::spawn(&self.ledger.run.guard, spec)
             .await
-            .map_err(|e| e.to_string())?;
+            .map_err(Trouble::own)?;
         self.ledger.done.servers_started += 1;
         if let Err(error) = self.ledger.run.owns(server.owned()) {
             let _ = server.kill().await;
-            return Err(error.to_string());
+            return Err(Trouble::own(error));
         }
         let ready = tokio::select! {
-            ready = server.ready() => ready.map_err(|e| e.to_string()),
-            () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(INTERRUPTED.to_owned()),
+            ready = server.ready() => ready.map_err(|error| match error {
+                ReadyError::Died { end: End::Machinery(reason), .. } => Trouble::Machinery(reason),
+                error => Trouble::own(error),
+            }),
+            () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
         };
         let live = Live {
             server,
@@ -343,7 +394,14 @@ impl Session<'_> {
             }
             Err(error) => {
                 self.ledger.done.server_lives = true;
-                self.server_failed(&error.to_string(), false);
+                let reason = match error {
+                    StopError::Left(EndError::Container(error)) => {
+                        self.ledger.done.machinery = Some(error.to_string());
+                        Trouble::machinery(error)
+                    }
+                    error => Trouble::own(error),
+                };
+                self.server_failed(reason, false);
             }
         }
     }
@@ -355,31 +413,38 @@ impl Session<'_> {
         self.ledger.fail(step, reason, &words, began);
     }
 
-    fn server_failed(&mut self, reason: &str, will_retry: bool) {
-        self.last_failure = self.ledger.run.without_secrets(reason);
+    fn server_failed(&mut self, reason: Trouble, will_retry: bool) {
+        self.last_failure = reason.map(|reason| self.ledger.run.without_secrets(&reason));
         self.ledger.run.say(Event::ServerFailed {
             target: self.ledger.job.server_id.clone(),
             session: self.ledger.job.index,
-            reason: self.last_failure.clone(),
+            reason: self.last_failure.to_string(),
             will_retry,
         });
     }
 }
 
+fn died_between(server: &Server, end: End) -> Trouble {
+    match end {
+        End::Machinery(reason) => Trouble::Machinery(reason),
+        end => Trouble::Own(format!(
+            "it died between two points ({end}); its last words:\n{}",
+            server.last_words(LAST_WORDS)
+        )),
+    }
+}
+
 /// Makes the server forget what earlier points left in it.
-async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), String> {
-    if let Some(exit) = server.exit() {
-        let words = server.last_words(LAST_WORDS);
-        return Err(format!(
-            "it died between two points ({exit}); its last words:\n{words}"
-        ));
+async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), Trouble> {
+    if let Some(end) = server.end() {
+        return Err(died_between(server, end));
     }
     let call = match reset {
         // Whatever the engine's way is, the simulator in its place has a cache of its own to empty.
         _ if simulated => HttpCall("POST /reset_prefix_cache".to_owned()),
         Some(Reset { http: Some(call), .. }) => call.clone(),
         Some(_) => return Ok(()),
-        None => return Err("its recipe has no reset".to_owned()),
+        None => return Err(Trouble::own("its recipe has no reset")),
     };
     let (method, path) = call.parts();
     let method = if method == "POST" {
@@ -387,8 +452,13 @@ async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Resul
     } else {
         Method::GET
     };
-    server
-        .reset(method, path)
-        .await
-        .map_err(|e| format!("it could not be reset: {e}"))
+    let Err(error) = server.reset(method, path).await else {
+        return Ok(());
+    };
+    if let ResetError::NoAnswer { .. } = error
+        && let Some(end) = server.death().await
+    {
+        return Err(died_between(server, end));
+    }
+    Err(Trouble::Own(format!("it could not be reset: {error}")))
 }

@@ -101,7 +101,7 @@ impl<'a> Compiler<'a> {
             HardwareError::Differ { first, second, .. } => {
                 let wrong = self.wrong_pool(error.to_string(), second, "serves", "and this one");
                 self.at_pool(wrong, first, "serves", "this one serves it")
-                    .help("make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `simulate` equal, or put them in two profiles")
+                    .help("make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `container`, and `simulate` equal, or put them in two profiles")
             }
         }
     }

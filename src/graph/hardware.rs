@@ -23,6 +23,9 @@ pub struct Hardware {
     /// Variables that the launcher adds to every server's environment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Settings of the launcher's containers that can change a number; nothing where there are no containers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub container: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulate: Option<Simulate>,
 }
@@ -94,7 +97,15 @@ fn hardware_of(project: &Project, pool: &Pool) -> Hardware {
             .launcher(pool)
             .map(|launcher| launcher.env.clone())
             .unwrap_or_default(),
+        container: container_facts(project, pool),
         simulate: pool.simulate,
+    }
+}
+
+fn container_facts(project: &Project, pool: &Pool) -> BTreeMap<String, String> {
+    match pool.executor {
+        Executor::Docker => project.container(pool).facts(),
+        Executor::Process | Executor::Slurm => BTreeMap::new(),
     }
 }
 
@@ -110,7 +121,7 @@ fn facts(pool: &Pool) -> BTreeMap<String, String> {
 
 /// Whether the model of this machine's processors is a fact of the pool, unless it states its own.
 pub fn is_this_cpu(pool: &Pool) -> bool {
-    pool.gpu == CPU && pool.executor == Executor::Process && pool.simulate.is_none()
+    pool.gpu == CPU && pool.executor.is_local() && pool.simulate.is_none()
 }
 
 /// The GPU kind of pools whose engine runs on the host's cores.

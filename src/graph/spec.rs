@@ -240,6 +240,9 @@ impl Server {
         for (name, value) in &hardware.env {
             inputs.text(format!("hardware env {name}"), value);
         }
+        for (name, value) in &hardware.container {
+            inputs.text(format!("container {name}"), value);
+        }
         if let Some(simulated) = &self.simulated {
             // What stands in for the engine sees the parallelism even where the command does not spell it.
             inputs.text(
@@ -332,11 +335,17 @@ impl Image {
                 )),
             };
         }
-        let reference: Reference = reference.parse().map_err(|e: ReferenceError| e.to_string())?;
+        let reference = reference.parse::<Reference>().map_err(|e| e.to_string())?;
         Ok(Self::Container {
             digest: pins.digest(&reference).cloned(),
             reference,
         })
+    }
+
+    /// The reference of a config's `image` where that is a container image's.
+    pub fn container(image: &str) -> Option<Result<Reference, ReferenceError>> {
+        let is_other = image.starts_with("pypi:") || image.starts_with("builtin:");
+        (!is_other).then(|| image.parse())
     }
 
     fn push(&self, inputs: &mut Inputs) {
@@ -396,7 +405,7 @@ mod tests {
     /// Changes of a server: what, whether the image is another one too, and how.
     type ServerChange = (&'static str, bool, fn(&mut Server));
 
-    const OF_SERVERS: [ServerChange; 16] = [
+    const OF_SERVERS: [ServerChange; 17] = [
         ("image reference", true, |s| {
             s.image = Image::parse("acme/engine:2", &Pins::default(), Digest::of_file).unwrap();
         }),
@@ -433,6 +442,9 @@ mod tests {
         }),
         ("the launcher's variables", false, |s| {
             s.hardware.env.insert("NET".to_owned(), "eth1".to_owned());
+        }),
+        ("the launcher's containers", false, |s| {
+            s.hardware.container.insert("ipc".to_owned(), "host".to_owned());
         }),
     ];
 

@@ -1,6 +1,6 @@
 //! From a changelog's added entries to the jobs of a sweep.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -153,11 +153,12 @@ pub(super) fn added_lines(diff: &str, changelog: &Path) -> Result<String, Diagno
 /// Keys and patterns, in which only `*` is special, each key once.
 fn resolve_keys(masters: &Masters, wanted: &[String]) -> Result<Vec<String>, Diagnostic> {
     let mut keys: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     for one in wanted {
         let found: Vec<&str> = if one.contains('*') {
             masters.keys().filter(|key| star_match(one, key)).collect()
         } else {
-            masters.get(one).map(|_| one.as_str()).into_iter().collect()
+            masters.key(one).into_iter().collect()
         };
         if found.is_empty() {
             let message = if one.contains('*') {
@@ -167,11 +168,8 @@ fn resolve_keys(masters: &Masters, wanted: &[String]) -> Result<Vec<String>, Dia
             };
             return Err(Diagnostic::error(message).nearest(one, masters.keys()));
         }
-        for key in found {
-            if !keys.iter().any(|known| known == key) {
-                keys.push(key.to_owned());
-            }
-        }
+        let new = found.into_iter().filter(|key| known.insert(*key));
+        keys.extend(new.map(str::to_owned));
     }
     Ok(keys)
 }
@@ -250,7 +248,7 @@ fn trimmed(rows: Vec<Dict>) -> Vec<Dict> {
             }
         }
     }
-    let kept: std::collections::HashSet<usize> = lowest.into_values().map(|(index, _)| index).collect();
+    let kept: HashSet<usize> = lowest.into_values().map(|(index, _)| index).collect();
     let mut trimmed = Vec::new();
     for (index, mut row) in rows.into_iter().enumerate() {
         if row.some("prefill").is_some() {

@@ -152,7 +152,8 @@ impl Checker {
     }
 
     pub(super) fn literal_bool(&mut self, value: &PyValue, expected: bool) {
-        if *value != PyValue::Bool(expected) {
+        // Python finds 0 and 0.0 equal to False.
+        if !value.equals(&PyValue::Bool(expected)) {
             self.wrong(if expected {
                 "Input should be True"
             } else {

@@ -117,7 +117,7 @@ fn ladder(start: Conc, end: &Conc, step: i64) -> Vec<Conc> {
         let next = at.value.saturating_mul(step);
         let next = match at.written {
             // Python's product of a float is a float.
-            _ if next >= end.value => end.clone(),
+            _ if next > end.value => end.clone(),
             PyValue::Float(_) => Conc {
                 written: PyValue::Float(next as f64),
                 value: next,
@@ -171,6 +171,8 @@ mod tests {
             written,
             [PyValue::from("4"), PyValue::Int(8), PyValue::Float(10.0)]
         );
+        let met = points(&entry(r#"{"conc-start": 4, "conc-end": 8.0}"#), 2);
+        assert_eq!(met[1].written, PyValue::Int(8));
     }
 
     #[test]

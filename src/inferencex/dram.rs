@@ -31,6 +31,8 @@ pub(super) enum DramError {
     PartOfANode { gpus: i64, per_node: i64 },
     #[error("worker tp*pp*pcp-size={gpus} does not divide gpus-per-node={per_node} evenly")]
     Untiled { gpus: i64, per_node: i64 },
+    #[error("a server of {0} GPUs has no total-cpu-dram-gb")]
+    Negative(i64),
     #[error("dram-utilization '{0}' makes no budget")]
     Utilization(String),
 }
@@ -55,6 +57,9 @@ pub(super) fn offload_gb(
         Some(prefill) => worker_gpus_on_a_node(prefill, hardware.gpus_per_node)?,
         None => server_gpus(entry, runner, hardware)?,
     };
+    if gpus < 0 {
+        return Err(DramError::Negative(gpus));
+    }
     let utilization = scenario.get("dram-utilization").unwrap_or(&PyValue::None);
     let available = hardware.available_cpu_dram_mib.min(MOST_AVAILABLE_MIB);
     let bytes = i128::from(available) << 20;
@@ -166,6 +171,10 @@ mod tests {
             (
                 r#"{"prefill": {"tp": 0}, "kv-offloading": "dram"}"#,
                 "=0 does not divide",
+            ),
+            (
+                r#"{"tp": -1, "kv-offloading": "dram"}"#,
+                "a server of -1 GPUs has no total-cpu-dram-gb",
             ),
             (
                 r#"{"tp": 8, "x": "unknown", "kv-offloading": "dram"}"#,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::collect::read;
-use super::pyvalue::{Dict, PyValue};
+use super::pyvalue::{Dict, PyValue, python_int};
 
 /// The rows of all sets: folders with a `meta_env.json`, `root` itself or directly below it, in the file system's order.
 /// What cannot be read is left out, as upstream does.
@@ -287,7 +287,7 @@ fn row(meta: &Dict, task: &Task) -> Dict {
 fn as_int(value: &PyValue) -> Option<i64> {
     match value {
         PyValue::Float(value) if value.is_finite() => Some(value.trunc() as i64),
-        PyValue::Str(text) if text.contains('.') => None,
+        PyValue::Str(text) => python_int(text),
         other => other.to_int(),
     }
 }

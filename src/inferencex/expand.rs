@@ -1,5 +1,7 @@
 //! From master configs to matrix rows, as `full-sweep` and `test-config` select them.
 
+use std::collections::HashSet;
+
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 
 use super::concurrency::{self, Bounds};
@@ -77,7 +79,7 @@ pub fn full_sweep(
                 sweep.single_node
             }
     });
-    expand(configs, runners, filters, &Points::Limited(sweep))
+    expand(masters, configs, runners, filters, &Points::Limited(sweep))
 }
 
 /// The rows of the named configs.
@@ -91,18 +93,20 @@ pub fn test_config(
     let configs = keys
         .iter()
         .filter_map(|key| masters.get(key).map(|config| (*key, config)));
-    expand(configs, runners, filters, &Points::Among(&test.concs))
+    expand(masters, configs, runners, filters, &Points::Among(&test.concs))
 }
 
 /// Keys and patterns, in the order of the request and of the files, each key once.
 fn resolve_keys<'m>(masters: &'m Masters, wanted: &[String]) -> Result<Vec<&'m str>, Diagnostic> {
     let mut keys: Vec<&str> = Vec::new();
+    let mut known = HashSet::new();
     for one in wanted {
         let is_pattern = one.contains(['*', '?']);
-        let found: Vec<&str> = masters
-            .keys()
-            .filter(|key| if is_pattern { fnmatch(one, key) } else { key == one })
-            .collect();
+        let found: Vec<&str> = if is_pattern {
+            masters.keys().filter(|key| fnmatch(one, key)).collect()
+        } else {
+            masters.key(one).into_iter().collect()
+        };
         if found.is_empty() {
             let mut all: Vec<&str> = masters.keys().collect();
             all.sort_unstable();
@@ -115,11 +119,7 @@ fn resolve_keys<'m>(masters: &'m Masters, wanted: &[String]) -> Result<Vec<&'m s
                 .nearest(one, all.iter().copied())
                 .help(format!("Available keys: {}", all.join(", "))));
         }
-        for key in found {
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
+        keys.extend(found.into_iter().filter(|key| known.insert(*key)));
     }
     Ok(keys)
 }
@@ -131,6 +131,7 @@ enum Points<'a> {
 }
 
 fn expand<'c>(
+    masters: &Masters,
     configs: impl Iterator<Item = (&'c str, &'c Dict)>,
     runners: &Runners,
     filters: &Filters,
@@ -138,6 +139,18 @@ fn expand<'c>(
 ) -> Result<Vec<Dict>, Diagnostics> {
     let mut rows = Vec::new();
     let mut wrong = Diagnostics::default();
+    let mut count = 0;
+    let mut counted = |key: &str, points: usize, nodes: usize| {
+        count += points * nodes;
+        let most = masters.most_points();
+        if count <= most {
+            return Ok(());
+        }
+        Err(Diagnostic::error(format!(
+            "the configs expand to more than {most} points, the last of `{key}`"
+        ))
+        .help("narrow its search space, or select fewer configs"))
+    };
     let wants =
         |kind: &str| filters.scenario_types.is_empty() || filters.scenario_types.iter().any(|t| t == kind);
     for (key, config) in configs {
@@ -163,6 +176,7 @@ fn expand<'c>(
                         continue;
                     };
                     let concs = points.fixed(config, entry);
+                    counted(key, concs.len(), nodes.len())?;
                     if !concs.is_empty() {
                         rows.extend(rows::fixed(config, sequence, entry, &ep, &concs, &nodes));
                     }
@@ -175,7 +189,9 @@ fn expand<'c>(
                 .filter_map(PyValue::as_dict)
             {
                 for entry in search_space(scenario) {
-                    match rows::agentic(config, scenario, entry, &points.agentic(entry), &nodes, runners) {
+                    let concs = points.agentic(entry);
+                    counted(key, concs.len(), nodes.len())?;
+                    match rows::agentic(config, scenario, entry, &concs, &nodes, runners) {
                         Ok(agentic) => rows.extend(agentic),
                         Err(error) => wrong.push(Diagnostic::error(format!("{key}: {error}"))),
                     }

@@ -18,6 +18,8 @@ use super::pyyaml;
 pub struct Masters {
     configs: Vec<(String, Dict)>,
     places: HashMap<String, usize>,
+    /// Of all files.
+    bytes: usize,
 }
 
 impl Masters {
@@ -30,8 +32,18 @@ impl Masters {
         self.places.get(key).map(|at| &self.configs[*at].1)
     }
 
+    /// The key itself, where a config has it.
+    pub(super) fn key(&self, key: &str) -> Option<&str> {
+        self.places.get(key).map(|at| self.configs[*at].0.as_str())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Dict)> {
         self.configs.iter().map(|(key, config)| (key.as_str(), config))
+    }
+
+    /// Points that the files may stand for: far more than any master has for its size, and no danger to memory.
+    pub(super) fn most_points(&self) -> usize {
+        (self.bytes / 16).max(50_000)
     }
 
     /// Merges and validates files; what is only odd goes to `notes`.
@@ -39,6 +51,7 @@ impl Masters {
         let mut masters = Self::default();
         let mut wrong = Diagnostics::default();
         for source in sources {
+            masters.bytes += source.text.len();
             match pyyaml::load(source, notes) {
                 Ok((document, PyValue::Dict(entries))) => masters.merge(&document, entries, &mut wrong),
                 Ok(_) => wrong.push(Diagnostic::error(format!(

@@ -30,7 +30,6 @@ mod rows;
 mod runners;
 mod search_space;
 mod success_rate;
-mod telemetry;
 mod validate_changelog;
 
 pub use changelog::{ChangelogSweep, RUNNER_CONFIG, process as process_changelog};
@@ -43,7 +42,7 @@ pub use local_time::local_time_zone;
 pub use priority::{Occasion, Policy, PriorityError, read_matrix, strings};
 pub use process_result::{ProcessError, Processed, process as process_result};
 pub use python_json::{Layout, dumps, loads};
-pub use pyvalue::{Dict, PyValue};
+pub use pyvalue::{Dict, PyValue, python_int};
 pub use runners::Runners;
 pub use success_rate::{Attempts, run_stats, success_rates};
 pub use validate_changelog::{InvalidChangelog, validate as validate_changelog};

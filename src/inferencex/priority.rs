@@ -103,9 +103,6 @@ impl Policy {
     /// A copy of a matrix in which every job has its priority and its token. A job is a mapping with a runner and a
     /// framework, at any depth.
     pub fn annotate(&self, matrix: &PyValue, occasion: &Occasion) -> Result<PyValue, PriorityError> {
-        if let Some(criteria) = &occasion.criteria {
-            self.check_criteria(criteria)?;
-        }
         self.annotated(matrix, occasion, &mut Vec::new())
     }
 
@@ -189,6 +186,9 @@ impl Policy {
         let patchwork = self.label("patchwork");
         if (named("patchwork") || labelled(patchwork.get("names"))) && !labelled(patchwork.get("waived-by")) {
             return number(patchwork.get("score"), "labels.patchwork.score");
+        }
+        if let Some(criteria) = &occasion.criteria {
+            self.check_criteria(criteria)?;
         }
         let mut score = self.base + self.adjustment("event", &occasion.event_name)?;
         for (fact, holds) in [
@@ -324,7 +324,9 @@ mod tests {
         };
         assert_eq!(priority(JOB, &named(&["fp4", "agentic"])), "1.750");
         assert_eq!(priority(JOB, &named(&["patchwork", "fp4"])), "0.000");
-        let unknown = policy().annotate(&PyValue::None, &named(&["x"])).unwrap_err();
+        let unknown = policy()
+            .annotate(&loads(JOB).unwrap(), &named(&["x"]))
+            .unwrap_err();
         assert_eq!(unknown.to_string(), "Unknown CI priority criteria: ['x']");
     }
 

@@ -9,9 +9,9 @@ use crate::config::master::Component;
 use crate::results::aggregate::{AggregateError, row};
 use crate::results::{Deployment, Object, Role, Shard, Spread};
 
-use super::power::{self, PowerReport, rounded};
+use super::power::{self, Metrics, MultiNodeSource};
 use super::python_json::{Layout, dumps, loads};
-use super::pyvalue::{Dict, PyValue};
+use super::pyvalue::{Dict, PyValue, python_int};
 
 /// Why there is no row.
 #[derive(Debug, thiserror::Error)]
@@ -121,35 +121,27 @@ pub fn process(
         .map(|(key, value)| (key.to_owned(), from_json(value)))
         .collect();
     let mut notes = zero_interactivity(&fields);
-    let (valid, validation) = match &deployment.spread {
-        Spread::Single(shard) => {
-            let (report, validation) = env.single_node_power(folder, &raw, &raw_path, shard.gpus(), zone);
-            for (metric, value) in &report.metrics {
-                let places = if metric.ends_with("_w") || metric.ends_with("_j") {
-                    3
-                } else {
-                    6
-                };
-                fields.set(*metric, rounded(*value, places));
-            }
-            if !report.is_valid() {
-                notes.push(format!("power is not valid: {}", report.reasons.join(", ")));
-            }
-            (report.is_valid(), validation)
-        }
-        Spread::Multi { .. } => {
-            let (note, validation) = env.multi_node_power(folder, &raw, &raw_path);
-            notes.push(note);
-            (false, validation)
+    let power = match &deployment.spread {
+        Spread::Single(shard) => env.single_node_power(folder, &raw, &raw_path, shard.gpus(), zone),
+        Spread::Multi { prefill, decode } => {
+            env.multi_node_power(folder, &raw, &raw_path, [prefill.gpus, decode.gpus])
         }
     };
+    let valid = power.reasons.is_empty();
     fields.set("power_valid", i64::from(valid));
+    if valid {
+        for (metric, value) in power.metrics.in_row() {
+            fields.set(metric, value);
+        }
+    } else {
+        notes.push(format!("power is not valid: {}", power.reasons.join(", ")));
+    }
     let row = dumps(&fields.into(), Layout::Indented);
     write(folder, &format!("agg_{name}.json"), &row)?;
     write(
         folder,
         &format!("power_validation_{name}.json"),
-        &dumps(&validation.into(), Layout::Indented),
+        &dumps(&power.validation.into(), Layout::Indented),
     )?;
     let wants_power = ["1", "true", "yes"].contains(&env.optional("REQUIRE_POWER").to_lowercase().as_str());
     Ok(Processed {
@@ -176,9 +168,7 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), ProcessError> {
 }
 
 fn number(variable: &str, value: &str) -> Result<u32, ProcessError> {
-    PyValue::from(value)
-        .to_int()
-        .filter(|_| !value.contains('.'))
+    python_int(value)
         .and_then(|value| u32::try_from(value).ok())
         .ok_or_else(|| ProcessError::Number {
             variable: variable.to_owned(),
@@ -321,43 +311,55 @@ impl Environment<'_> {
         raw_path: &Path,
         gpus: u32,
         zone: &TimeZone,
-    ) -> (PowerReport, Dict) {
-        let named = Some(self.optional("GPU_METRICS_CSV")).filter(|path| !path.is_empty());
-        let candidates: Vec<PathBuf> = named
+    ) -> Power {
+        let candidates: Vec<PathBuf> = self
+            .named("GPU_METRICS_CSV")
             .into_iter()
-            .chain([
-                "gpu_metrics.csv".to_owned(),
-                "/workspace/gpu_metrics.csv".to_owned(),
-            ])
-            .map(PathBuf::from)
+            .chain(["gpu_metrics.csv".into(), "/workspace/gpu_metrics.csv".into()])
             .collect();
         let there = candidates.iter().find(|path| folder.join(path).is_file());
         let csv = there.unwrap_or(&candidates[0]);
-        let report = power::measure(raw, &folder.join(csv), i64::from(gpus), zone);
-        let validation = report.to_validation(csv, raw_path, i64::from(gpus));
-        (report, validation)
+        let report = power::measure_single_node(raw, &folder.join(csv), i64::from(gpus), zone);
+        Power {
+            validation: report.to_validation(csv, raw_path, i64::from(gpus)),
+            reasons: report.reasons,
+            metrics: report.metrics,
+        }
     }
 
-    fn multi_node_power(&self, folder: &Path, raw: &PyValue, raw_path: &Path) -> (String, Dict) {
-        let named = Some(self.optional("POWER_ARTIFACT_DIR")).filter(|path| !path.is_empty());
-        let artifacts = PathBuf::from(named.unwrap_or_else(|| "LOGS/power".to_owned()));
-        let (failure, reason) = if folder.join(&artifacts).is_dir() {
-            (
-                format!(
-                    "multi-node power is not aggregated by sweep: {}",
-                    artifacts.display()
-                ),
-                "aggregation_internal_error",
-            )
-        } else {
-            (
-                format!("power dir missing: {}", artifacts.display()),
-                "power_artifacts_missing",
-            )
+    fn multi_node_power(&self, folder: &Path, raw: &PyValue, raw_path: &Path, gpus: [u32; 2]) -> Power {
+        let artifacts = self.named("POWER_ARTIFACT_DIR");
+        let logs = self.named("POWER_RESULT_ROOT");
+        let producer = self.optional("POWER_PRODUCER_SHA");
+        let source = MultiNodeSource {
+            folder,
+            artifacts: artifacts.as_deref().unwrap_or(Path::new("LOGS/power")),
+            logs: logs.as_deref().unwrap_or(Path::new("LOGS")),
+            producer: Some(producer.as_str()).filter(|producer| !producer.is_empty()),
+            prefill_gpus: gpus[0],
+            decode_gpus: gpus[1],
         };
-        let validation = power::unmeasured_validation(raw, raw_path, &artifacts, &failure, reason);
-        (failure, validation)
+        let report = power::measure_multi_node(&source, raw);
+        Power {
+            validation: report.to_validation(&source, raw_path),
+            reasons: report.reasons,
+            metrics: report.metrics,
+        }
     }
+
+    fn named(&self, variable: &str) -> Option<PathBuf> {
+        let path = self.optional(variable);
+        (!path.is_empty()).then(|| path.into())
+    }
+}
+
+/// What is known of a benchmark's energy.
+struct Power {
+    /// Why it is not valid; empty when it is.
+    reasons: Vec<&'static str>,
+    metrics: Metrics,
+    /// The file that stands beside the row.
+    validation: Dict,
 }
 
 #[cfg(test)]

@@ -70,8 +70,7 @@ impl PyValue {
         match self {
             Self::Bool(value) => Some(i64::from(*value)),
             Self::Int(value) => Some(*value),
-            // Beyond 2^53 a float is no exact integer, and no config holds one.
-            Self::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
+            Self::Float(value) if value.fract() == 0.0 && value.abs() < 9.2e18 => Some(*value as i64),
             Self::Str(text) => lax_int(text),
             _ => None,
         }
@@ -160,6 +159,11 @@ impl PyValue {
     pub fn equals(&self, other: &Self) -> bool {
         self == other || self.identity() == other.identity()
     }
+}
+
+/// What Python's `int` reads out of a text: blanks around digits, single underscores between them.
+pub fn python_int(text: &str) -> Option<i64> {
+    lax_int(text).filter(|_| !text.contains('.'))
 }
 
 /// What pydantic reads out of a text as an integer: digits, single underscores between them, a zero fraction.

@@ -124,9 +124,14 @@ pub(super) fn component(checker: &mut Checker, value: &PyValue) {
         Field("name", Required, Checker::nonempty_string),
         Field("version", Required, Checker::nonempty_string),
     ];
-    if let Some(component) = checker.model(value, &[FIELDS])
-        && component.text("version").starts_with("image:")
-    {
+    if let Some(component) = checker.model(value, &[FIELDS]) {
+        version_rule(checker, component);
+    }
+}
+
+/// A version is that of the part, not of the image that it came in.
+fn version_rule(checker: &mut Checker, component: &Dict) {
+    if component.text("version").starts_with("image:") {
         checker.wrong(
             "component version must be a release, package version, or source commit, not an image reference",
         );
@@ -138,7 +143,9 @@ fn offload_backend(checker: &mut Checker, value: &PyValue) {
         Field("name", Required, Checker::nonempty_string),
         Field("version", Nullable, Checker::nonempty_string),
     ];
-    checker.model(value, &[FIELDS]);
+    if let Some(backend) = checker.model(value, &[FIELDS]) {
+        version_rule(checker, backend);
+    }
 }
 
 /// A range has both ends, a list has entries, and there is one of the two.

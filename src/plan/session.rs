@@ -115,9 +115,7 @@ pub(super) fn sessions(
             },
             quiet: !simulated
                 && server.hardware.share == Share::Exclusive
-                && pools
-                    .iter()
-                    .any(|pool| profile.pools[pool].executor == Executor::Process),
+                && pools.iter().any(|pool| profile.pools[pool].executor.is_local()),
             pools,
             blocked,
             points,
@@ -156,21 +154,28 @@ fn obstacle(name: &str, pool: &Pool, server: &Server) -> Option<String> {
             pool.nodes, pool.gpus, server.nodes, server.gpus
         ));
     }
-    match pool.executor {
-        Executor::Docker | Executor::Slurm => Some(format!(
-            "pool `{name}` has the {} executor, which this version of sweep plans for but cannot run",
-            pool.executor.name()
+    let executor = pool.executor.name();
+    match (pool.executor, &server.image) {
+        (Executor::Slurm, _) => Some(format!(
+            "pool `{name}` has the {executor} executor, which this version of sweep plans for but cannot run"
         )),
-        Executor::Process if server.nodes > 1 || is_multi_node(server) => Some(format!(
-            "pool `{name}` has the process executor, which runs servers of one node, and this one spans workers"
+        _ if server.nodes > 1 || is_multi_node(server) => Some(format!(
+            "pool `{name}` has the {executor} executor, which runs servers of one node, and this one spans workers"
         )),
-        Executor::Process if pool.simulate.is_some() => None,
-        Executor::Process => match &server.image {
-            Image::Container { reference, .. } => Some(format!(
-                "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
-            )),
-            Image::Pypi { .. } | Image::Builtin => None,
-        },
+        // Simulated nodes are as many as one likes.
+        _ if pool.simulate.is_some() => None,
+        (Executor::Docker, _) if pool.nodes > 1 => Some(format!(
+            "pool `{name}` has the docker executor, which runs containers on this machine, and `nodes: {}`",
+            pool.nodes
+        )),
+        (Executor::Docker, Image::Container { .. }) => None,
+        (Executor::Docker, image @ (Image::Pypi { .. } | Image::Builtin)) => Some(format!(
+            "pool `{name}` has the docker executor, which runs container images, and `{image}` is none"
+        )),
+        (Executor::Process, Image::Container { reference, .. }) => Some(format!(
+            "pool `{name}` has the process executor, which cannot run the container image `{reference}`"
+        )),
+        (Executor::Process, Image::Pypi { .. } | Image::Builtin) => None,
     }
 }
 

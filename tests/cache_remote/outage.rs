@@ -56,6 +56,16 @@ fn what_could_not_be_sent_is_sent_by_the_next_build() {
     let (_, ran) = build(&project, &[]);
     assert_eq!(sent(&ran), Some((0, POINTS)), "{ran}");
     assert_eq!(project.files(".cache/unsent").len(), POINTS);
+    // A build with nothing to do tries, each time, and remembers nothing that would keep the next from it.
+    for _ in 0..2 {
+        server.requests();
+        let (_, ran) = build(&project, &[]);
+        assert!(
+            ran.stderr.contains("remote cache: ") && ran.stderr.contains("507"),
+            "{ran}"
+        );
+        assert!(server.requests().1 > 0);
+    }
     let stats = sweep(&project, &[], &["cache", "stats"]);
     assert!(stats.stdout.contains("10 results still to be sent"), "{stats}");
 

@@ -36,6 +36,11 @@ fn the_program() {
       cache        Look after what has been measured: check it, count it, shrink it, carry it to another
                    machine
       clean        Forget the results of targets, so that the next build makes them again
+      lock         Pin what image tags stand for in `sweep.lock`, and show old and new
+      pull         Pull the container images of what is selected, by digest, so that no GPU waits for
+                   one later
+      doctor       Look at this host: cache, disk, limits, clock, container engine, GPUs, registries,
+                   pins
       ci           Measure a sweep in several CI jobs
       check        Check all files of the project: errors, and what is valid but suspicious
       migrate      Print a master config or a runners file of an earlier form in today's form
@@ -126,6 +131,9 @@ fn build() {
           --max-age <AGE>
               Results older than this are stale, as `7d` or `12h`
 
+          --locked
+              Fail where an image has no pin in `sweep.lock`, instead of pinning it
+
           --no-wait
               Fail at once when another build holds the cache, instead of waiting for it
 
@@ -188,6 +196,9 @@ fn plan() {
               - all:     All that can be, beside the measurements
               - none:    None
 
+          --locked
+              Fail where an image has no pin in `sweep.lock`
+
           --format <FORMAT>
               [default: text]
               [possible values: text, json]
@@ -199,6 +210,7 @@ fn plan() {
       sweep plan                         the whole project
       sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
       sweep plan --profile slurm         the same on another set of pools
+      sweep plan --profile docker --locked   fail where an image has no pin
       sweep plan nightly --format json | jq '.configs[].stale'
 
     `sweep build -n` is the same.
@@ -726,6 +738,127 @@ fn completions() {
       sweep completions bash > ~/.local/share/bash-completion/completions/sweep
       sweep completions zsh > "${fpath[1]}/_sweep"
       sweep completions fish > ~/.config/fish/completions/sweep.fish
+    "#);
+}
+
+#[test]
+fn lock() {
+    insta::assert_snapshot!(help(&["lock"]), @r#"
+    Pin what image tags stand for in `sweep.lock`, and show old and new.
+
+    Registries are asked with the logins of Docker's configuration; where one cannot be reached, the
+    container engine is. A pin stays as it is until `--update`, also when its tag has moved; one that
+    cannot be verified now is kept and told.
+
+    Usage: sweep lock [OPTIONS] [PATTERNS]...
+
+    Arguments:
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --update
+              Pin tags that have moved to what they stand for now
+
+          --model <ID=REVISION>
+              Pin a model to a revision; without a revision its pin is taken away
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep lock                          pin what has no pin; tell which tags have moved
+      sweep lock --update                 and pin those anew
+      sweep lock 'dsr1-*' --update        only the images of some configs
+      sweep lock --model openai/gpt-oss-120b=8b193b0c8ee8
+      sweep lock --format json | jq '.images[] | select(.state == "moved")'
+
+    Exit codes: 0 everything has a pin; 2 an image is not in its registry; 3 one could not be asked for
+    and has no pin.
+    "#);
+}
+
+#[test]
+fn pull() {
+    insta::assert_snapshot!(help(&["pull"]), @"
+    Pull the container images of what is selected, by digest, so that no GPU waits for one later.
+
+    A build does this by itself, beside the sessions that run. What has no pin in `sweep.lock` is pinned
+    first. Layers that are whole stay with the engine: a pull that was cut short goes on from there.
+
+    Usage: sweep pull [OPTIONS] [PATTERNS]...
+
+    Arguments:
+      [PATTERNS]...
+              Patterns or names of sweeps; everything without any
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --locked
+              Fail where an image has no pin in `sweep.lock`, instead of pinning it
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep pull --profile docker              all images of the profile's points
+      sweep pull 'dsr1-*' --profile docker     those of some configs
+      sweep pull nightly --profile docker --format json
+
+    Exit codes: 0 all are here; 2 one is in no registry, or not for this platform; 3 the engine, a
+    registry or the disk.
+    ");
+}
+
+#[test]
+fn doctor() {
+    insta::assert_snapshot!(help(&["doctor"]), @r#"
+    Look at this host: cache, disk, limits, clock, container engine, GPUs, registries, pins.
+
+    Each line says ok, warn or wrong, and what mends it. What the chosen profile does not need is not
+    asked for.
+
+    Usage: sweep doctor [OPTIONS]
+
+    Options:
+      -C, --directory <FOLDER>
+              Work in this folder instead of the current one
+
+          --format <FORMAT>
+              [default: text]
+              [possible values: text, json]
+
+          --profile <NAME>
+              The profile of the Sweepfile to run on; its default one without this
+
+      -h, --help
+              Print help (see a summary with '-h')
+
+    Examples:
+      sweep doctor                       for the default profile
+      sweep doctor --profile docker      engine, GPUs, registries and pins too
+      sweep doctor --format json | jq '.findings[] | select(.level != "ok")'
+
+    Exit codes: 0 nothing is wrong, warnings or not; 3 something is.
     "#);
 }
 

@@ -126,6 +126,7 @@ fn for_programs() {
       ],
       "stale": 2,
       "sweep": "delta-all",
+      "unpinned": [],
       "unrunnable": {},
       "version": 1
     }
@@ -187,7 +188,7 @@ fn what_no_pool_can_run_is_told() {
     project.replace(
         "Sweepfile",
         simulated,
-        "executor: docker, serves: [h100], gpu: h100",
+        "executor: slurm, serves: [h100], gpu: h100",
     );
     let text = told(&project, &["plan", "gamma-*"]);
     insta::assert_snapshot!(text, @"
@@ -205,12 +206,14 @@ fn what_no_pool_can_run_is_told() {
 
     time: unknown; 1 of 1 server without an earlier record
 
-    cannot run 1 server with 2 points: pool `sim` has the docker executor, which this version of sweep plans for but cannot run (profiles: default)
+    1 image without a pin in `sweep.lock` (vllm/vllm-openai:v0.11.0 the first): a build pins it first, `sweep lock` does so now
+
+    cannot run 1 server with 2 points: pool `sim` has the slurm executor, which this version of sweep plans for but cannot run (profiles: default)
     ");
     let ran = project.sweep(&["build", "gamma-*"]);
     assert_eq!(ran.code, 3, "{ran}");
     insta::assert_snapshot!(trimmed(&ran.stderr), @"
-    error: 2 points cannot run: pool `sim` has the docker executor, which this version of sweep plans for but cannot run (profiles: default)
+    error: 2 points cannot run: pool `sim` has the slurm executor, which this version of sweep plans for but cannot run (profiles: default)
      |
      = help: leave them out with `!PATTERN`, or run on other pools with `--profile NAME`
     ");

@@ -20,10 +20,22 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts it with its output in `log` and waits until it is `up`; panics with the log when it does not come up.
     pub(super) fn start(program: &str, words: &[String], log: &Path, up: impl Fn() -> bool) -> Self {
+        Self::start_with(&[], program, words, log, up)
+    }
+
+    /// The same with some variables set.
+    pub(super) fn start_with(
+        variables: &[(&str, String)],
+        program: &str,
+        words: &[String],
+        log: &Path,
+        up: impl Fn() -> bool,
+    ) -> Self {
         let output = File::create(log).unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "--", program])
             .args(words)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

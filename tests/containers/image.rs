@@ -1,5 +1,6 @@
 //! Images from nothing: one layer that holds the files that are given, the same bytes and so the same digest each time.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,16 +98,43 @@ impl Image {
 
     /// A program of this machine at `/bin/NAME`, with the libraries that it is linked to where it looks for them.
     pub(crate) fn of_program(name: &str, program: &Path, entrypoint: &[&str]) -> Self {
-        let mut files = vec![(format!("bin/{name}"), std::fs::read(program).unwrap())];
-        for library in libraries(program) {
-            let inside = library.strip_prefix("/").unwrap().to_str().unwrap().to_owned();
-            files.push((inside, std::fs::read(&library).unwrap()));
+        Self::of_programs(&[(name, program)], entrypoint)
+    }
+
+    /// The same of several programs, by their names in the image.
+    pub(crate) fn of_programs(programs: &[(&str, &Path)], entrypoint: &[&str]) -> Self {
+        let mut files = BTreeMap::new();
+        for (name, program) in programs {
+            files.insert(format!("bin/{name}"), std::fs::read(program).unwrap());
+            for library in libraries(program) {
+                let inside = library.strip_prefix("/").unwrap().to_str().unwrap().to_owned();
+                files.insert(inside, std::fs::read(&library).unwrap());
+            }
         }
         let files: Vec<_> = files
             .iter()
             .map(|(path, bytes)| (path.as_str(), bytes.clone()))
             .collect();
         Self::of_files(&files, entrypoint)
+    }
+
+    /// What an engine loads without a registry; it has no digest there.
+    pub(crate) fn archive(&self, reference: &str) -> Vec<u8> {
+        let manifest = json!([{ "Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"] }]);
+        let manifest = manifest.to_string().into_bytes();
+        let mut archive = tar::Builder::new(Vec::new());
+        let parts = [
+            ("manifest.json", &manifest),
+            ("config.json", &self.config.bytes),
+            ("layer.tar", &self.layer.bytes),
+        ];
+        for (path, bytes) in parts {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o644);
+            header.set_size(bytes.len() as u64);
+            archive.append_data(&mut header, path, &bytes[..]).unwrap();
+        }
+        archive.into_inner().unwrap()
     }
 
     pub(crate) fn manifest(&self) -> &Manifest {

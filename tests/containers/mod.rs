@@ -7,8 +7,10 @@
 mod daemon;
 mod dockerd;
 mod image;
+mod proxy;
 mod registry;
 
 pub(crate) use dockerd::Dockerd;
 pub(crate) use image::Image;
-pub(crate) use registry::{Answer, PASSWORD, Registry, USER};
+pub(crate) use proxy::CuttingProxy;
+pub(crate) use registry::{BASIC, PASSWORD, Registry, USER};

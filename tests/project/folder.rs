@@ -191,9 +191,10 @@ impl Project {
         while let Some(next) = waiting.pop() {
             for entry in fs::read_dir(&next).unwrap() {
                 let entry = entry.unwrap();
-                if entry.file_type().unwrap().is_dir() {
+                let kind = entry.file_type().unwrap();
+                if kind.is_dir() {
                     waiting.push(entry.path());
-                } else {
+                } else if kind.is_file() {
                     files.push(entry.path());
                 }
             }

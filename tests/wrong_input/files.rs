@@ -75,26 +75,26 @@ fn ten_megabytes_of_laughs_are_refused() {
     assert!(text.len() > 10_000_000);
     insta::assert_snapshot!(with_file(MASTER, text.as_bytes()), @"
     error: could not parse `configs/master.yaml` as YAML
-     --> configs/master.yaml:6:20
+     --> configs/master.yaml:7:10
       |
-    6 | a5: &a5 [*a4, *a4, *a4, *a4, *a4, *a4, *a4, *a4, *a4]
-      |                    ^ the file's anchors and aliases expand to more than any sweep needs
+    7 | a6: &a6 [*a5, *a5, *a5, *a5, *a5, *a5, *a5, *a5, *a5]
+      |          ^ the file's anchors and aliases expand to more than any sweep needs
       |
       = help: write its anchors and aliases out
     ");
 }
 
 #[test]
-fn twenty_megabytes_are_refused_unread() {
-    let text = "# comment\n".repeat(2_000_000);
+fn seventy_megabytes_are_refused_unread() {
+    let text = "# comment\n".repeat(7_000_000);
     insta::assert_snapshot!(with_file(MASTER, text.as_bytes()), @"
-    error: `configs/master.yaml` is 20000000 bytes; the limit for one file is 16777216
+    error: `configs/master.yaml` is 70000000 bytes; the limit for one file is 67108864
      --> Sweepfile:2:11
       |
     2 | configs: [configs/master.yaml]
       |           ^^^^^^^^^^^^^^^^^^^ named here
     ");
-    insta::assert_snapshot!(with_file(SWEEPFILE, text.as_bytes()), @"error: `Sweepfile` is 20000000 bytes; the limit for one file is 16777216");
+    insta::assert_snapshot!(with_file(SWEEPFILE, text.as_bytes()), @"error: `Sweepfile` is 70000000 bytes; the limit for one file is 67108864");
 }
 
 #[test]

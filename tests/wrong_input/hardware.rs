@@ -34,7 +34,7 @@ fn two_pools_with_different_hardware_serve_one_label() {
     9 |       other: { executor: process, serves: [h100], gpu: h200, simulate: { time-scale: 100 } }
       |                                           - this one serves it
       |
-      = help: make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `simulate` equal, or put them in two profiles
+      = help: make their `gpu`, `gpus`, `share`, `facts`, launcher's `env` and `container`, and `simulate` equal, or put them in two profiles
     ");
 }
 
@@ -77,5 +77,39 @@ fn a_simulated_pool_has_the_process_executor() {
       |
     8 |       sim: { executor: slurm, serves: [h100], nodes: 2, gpus: 8, gpu: h100, simulate: { time-scale: 100 } }
       |                                                                                       ^ expected `executor: process` for this pool
+    ");
+}
+
+#[test]
+fn containers_that_contradict_themselves() {
+    let project = Project::new();
+    project.write(
+        LAUNCHER,
+        "\
+executor: process
+container:
+  ipc: host
+  shm-size: 16GiB
+  mounts: [{ host: models, write: true }]
+",
+    );
+    insta::assert_snapshot!(refused(&project, &["build"]), @"
+    error: `container` says nothing to the process executor
+     --> runners/local.yaml:3:3
+      |
+    3 |   ipc: host
+      |   ^^^^^^^^^ expected `executor: docker` for this launcher
+
+    error: `shm-size` has no effect beside `ipc: host`, whose shared memory is the host's
+     --> runners/local.yaml:4:13
+      |
+    4 |   shm-size: 16GiB
+      |             ^^^^^ expected one of the two
+
+    error: `models` is no absolute path
+     --> runners/local.yaml:5:11
+      |
+    5 |   mounts: [{ host: models, write: true }]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected a path that begins with `/`
     ");
 }

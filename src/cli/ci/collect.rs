@@ -54,6 +54,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CollectArgs) -> Result<ExitC
     }
     let how = How {
         dry_run: false,
+        locked: false,
         no_wait: false,
         format: args.format,
     };

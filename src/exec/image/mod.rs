@@ -1,6 +1,11 @@
-//! Images that need no container engine: what a server runs in, made in the cache.
+//! Images: what a server runs in, made present on this host.
 
 mod install_cause;
+mod lock;
+pub mod pinning;
+pub mod pull;
+pub mod pull_progress;
+pub mod registry;
 mod requirements;
 mod venv;
 

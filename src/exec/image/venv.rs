@@ -11,7 +11,7 @@
 //! half made is never linked, nor written to again by anyone, and is removed by the next that makes one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::install_cause::InstallCause;
+use super::lock::{lock, mark_used};
 use super::requirements::{Requirements, RequirementsError, VenvKey};
 use crate::exec::guard::{ExitFacts, Order};
 use crate::exec::log_tail;
@@ -46,8 +47,6 @@ const PIP: [&str; 15] = [
     "PIP_KEYRING_PROVIDER",
 ];
 
-/// How often another maker's lock is tried.
-const LOCK_POLL: Duration = Duration::from_millis(100);
 /// What python and pip get from TERM to KILL when `sweep` goes.
 const GRACE: Duration = Duration::from_secs(2);
 /// How many of their last lines a message quotes.
@@ -298,34 +297,6 @@ fn published(folder: &Path, key: VenvKey) -> Option<Venv> {
 /// The program behind an environment's `python`.
 fn interpreter(root: &Path) -> io::Result<PathBuf> {
     root.join("bin/python").canonicalize()
-}
-
-async fn lock(folder: &Path, progress: &mut impl FnMut(&str)) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join("lock"))?;
-    let mut said = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if !said => {
-                progress("waiting for another sweep, which is making this image");
-                said = true;
-            }
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
-/// Lets the lock's time tell when the image was last used, for [`crate::cache::gc`]. Where that cannot be written, an
-/// image is at worst made again.
-fn mark_used(folder: &Path) {
-    if let Ok(lock) = File::options().write(true).open(folder.join("lock")) {
-        let _ = lock.set_modified(std::time::SystemTime::now());
-    }
 }
 
 /// Removes all but the lock. Only under the lock.

@@ -1,39 +1,21 @@
-//! Energy of a benchmark on one node: board power integrated over the benchmark's own window.
+//! Energy of a benchmark on one node, from samples that a monitor took beside it.
 
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 
-use super::pyvalue::{Dict, PyValue};
+use super::super::pyvalue::{Dict, PyValue};
 use super::telemetry::{self, Samples, Telemetry};
+use super::window::{INTEGRATION_METHOD, MOST_GAP_S, Metrics, Window, energy_j, strings, window_or_null};
 
-/// The longest time between two samples that counts as watching, in s.
-const MOST_GAP_S: f64 = 3.0;
-
-const INTEGRATION_METHOD: &str = "per_device_trapezoidal_with_linear_boundary_interpolation";
-
-/// Energy fields of a valid measurement, by name: W, J and J per unit.
-pub(super) type Metrics = Vec<(&'static str, f64)>;
-
-/// What is known of the energy of a benchmark.
+/// What is known of the energy of a benchmark on one node.
 #[derive(Debug)]
-pub(super) struct PowerReport {
+pub(in crate::inferencex) struct PowerReport {
     /// Why there are no metrics, in the order of discovery; empty when there are.
-    pub reasons: Vec<&'static str>,
-    pub metrics: Metrics,
+    pub(in crate::inferencex) reasons: Vec<&'static str>,
+    pub(in crate::inferencex) metrics: Metrics,
     window: Option<Window>,
     devices: Vec<Device>,
-}
-
-/// What a raw benchmark file says of when it ran and how much it did.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Window {
-    start_s: f64,
-    end_s: f64,
-    reported_duration_s: f64,
-    completed: i64,
-    input_tokens: i64,
-    output_tokens: i64,
 }
 
 #[derive(Debug)]
@@ -46,10 +28,15 @@ struct Device {
 }
 
 /// Integrates the power that `csv` holds over the window of the raw result.
-pub(super) fn measure(raw: &PyValue, csv: &Path, expected_gpus: i64, zone: &TimeZone) -> PowerReport {
+pub(in crate::inferencex) fn measure(
+    raw: &PyValue,
+    csv: &Path,
+    expected_gpus: i64,
+    zone: &TimeZone,
+) -> PowerReport {
     let mut report = PowerReport {
         reasons: Vec::new(),
-        metrics: Vec::new(),
+        metrics: Metrics::default(),
         window: None,
         devices: Vec::new(),
     };
@@ -76,67 +63,10 @@ pub(super) fn measure(raw: &PyValue, csv: &Path, expected_gpus: i64, zone: &Time
         report.devices.push(device);
     }
     if report.reasons.is_empty() {
-        report.metrics = metrics(&report.devices, &window);
+        let energy_j = report.devices.iter().filter_map(|device| device.energy_j).sum();
+        report.metrics = Metrics::of_deployment(energy_j, report.devices.len(), &window);
     }
     report
-}
-
-impl Window {
-    fn of(raw: &PyValue, reasons: &mut Vec<&'static str>) -> Option<Self> {
-        let Some(raw) = raw.as_dict() else {
-            reasons.push("invalid_benchmark_result");
-            return None;
-        };
-        let number = |key: &str| match raw.get(key) {
-            Some(PyValue::Int(value)) => Some(*value as f64),
-            Some(PyValue::Float(value)) => Some(*value).filter(|value| value.is_finite()),
-            _ => None,
-        };
-        let window = (
-            number("benchmark_start_time_unix"),
-            number("benchmark_end_time_unix"),
-            number("duration"),
-        );
-        let (Some(start_s), Some(end_s), Some(reported)) = window else {
-            reasons.push("invalid_benchmark_window");
-            return None;
-        };
-        if end_s <= start_s || reported <= 0.0 {
-            reasons.push("invalid_benchmark_window");
-            return None;
-        }
-        let duration = end_s - start_s;
-        if (reported - duration).abs() > (duration * 0.01).max(0.5) {
-            reasons.push("benchmark_duration_mismatch");
-        }
-        let mut count = |key: &str, reason| match raw.get(key) {
-            Some(PyValue::Int(count)) if *count > 0 => *count,
-            _ => {
-                reasons.push(reason);
-                0
-            }
-        };
-        Some(Self {
-            start_s,
-            end_s,
-            reported_duration_s: reported,
-            completed: count("completed", "invalid_successful_query_count"),
-            input_tokens: count("total_input_tokens", "invalid_input_token_count"),
-            output_tokens: count("total_output_tokens", "invalid_output_token_count"),
-        })
-    }
-
-    fn to_dict(self) -> Dict {
-        let mut window = Dict::default();
-        window.set("start_time_unix", self.start_s);
-        window.set("end_time_unix", self.end_s);
-        window.set("reported_duration_s", self.reported_duration_s);
-        window.set("integration_duration_s", self.end_s - self.start_s);
-        window.set("completed", self.completed);
-        window.set("total_input_tokens", self.input_tokens);
-        window.set("total_output_tokens", self.output_tokens);
-        window
-    }
 }
 
 impl Device {
@@ -166,67 +96,19 @@ impl Device {
             if max_gap_s > MOST_GAP_S {
                 device.issue = Some("sampling_gap_exceeded");
             }
-            device.energy_j = Some(energy_j(samples, window));
+            device.energy_j = Some(energy_j(samples, window.start_s, window.end_s));
         }
         device
     }
 }
 
-/// Trapezoids between samples, cut at the window's ends.
-fn energy_j(samples: &Samples, window: &Window) -> f64 {
-    let (start, end) = (window.start_s, window.end_s);
-    let inside = samples.iter().copied().filter(|(at, _)| *at > start && *at < end);
-    let edge = |at: f64| std::iter::once((at, power_at(samples, at)));
-    let clipped: Samples = edge(start).chain(inside).chain(edge(end)).collect();
-    clipped
-        .windows(2)
-        .map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0)
-        .sum()
-}
-
-/// The power at a time that samples bracket, interpolated, in W.
-fn power_at(samples: &Samples, at: f64) -> f64 {
-    let right = samples
-        .partition_point(|(time, _)| *time < at)
-        .min(samples.len() - 1);
-    let (right_time, right_power) = samples[right];
-    if (right_time - at).abs() <= 1e-9 || right == 0 {
-        return right_power;
-    }
-    let (left_time, left_power) = samples[right - 1];
-    left_power + (at - left_time) / (right_time - left_time) * (right_power - left_power)
-}
-
-fn metrics(devices: &[Device], window: &Window) -> Metrics {
-    let energy_j: f64 = devices.iter().filter_map(|device| device.energy_j).sum();
-    let power_w = energy_j / (window.end_s - window.start_s);
-    let per = |count: i64| energy_j / count as f64;
-    vec![
-        ("avg_power_w", power_w / devices.len() as f64),
-        ("avg_total_gpu_power_w", power_w),
-        ("total_gpu_energy_j", energy_j),
-        ("joules_per_successful_query", per(window.completed)),
-        ("joules_per_input_token", per(window.input_tokens)),
-        ("joules_per_output_token", per(window.output_tokens)),
-        (
-            "joules_per_total_token",
-            per(window.input_tokens + window.output_tokens),
-        ),
-    ]
-}
-
-/// Rounds as Python does: by the decimal text, halves to even where they are exact.
-pub(super) fn rounded(value: f64, places: usize) -> f64 {
-    format!("{value:.places$}").parse().unwrap_or(value)
-}
-
 impl PowerReport {
-    pub(super) fn is_valid(&self) -> bool {
+    pub(in crate::inferencex) fn is_valid(&self) -> bool {
         self.reasons.is_empty()
     }
 
     /// The validation file that stands beside a row.
-    pub(super) fn to_validation(&self, csv: &Path, raw: &Path, expected_gpus: i64) -> Dict {
+    pub(in crate::inferencex) fn to_validation(&self, csv: &Path, raw: &Path, expected_gpus: i64) -> Dict {
         let mut validation = Dict::default();
         validation.set("schema_version", 1);
         validation.set("power_valid", self.is_valid());
@@ -261,71 +143,13 @@ impl PowerReport {
         );
         validation.set(
             "device_issues",
-            by_device(&|device| device.issue.map(|issue| strings([issue].into_iter()))),
+            by_device(&|device| device.issue.map(|issue| strings([issue]))),
         );
         // Only amd-smi's energy counters are checked so, and only to advise.
         validation.set("accumulator_check", PyValue::None);
-        validation.set("metrics", six_places(&self.metrics));
+        validation.set("metrics", self.metrics.to_dict());
         validation
     }
-}
-
-/// The validation file of a multi-node benchmark, whose power is not measured here.
-pub(super) fn unmeasured_validation(
-    raw: &PyValue,
-    result: &Path,
-    folder: &Path,
-    failure: &str,
-    reason: &str,
-) -> Dict {
-    let window = Window::of(raw, &mut Vec::new());
-    let mut producer = Dict::default();
-    for key in [
-        "producer_git_commit",
-        "expected_producer_git_commit",
-        "exporter_image_sha256",
-        "stored_publication_valid",
-        "recomputed_publication_valid",
-    ] {
-        producer.set(key, PyValue::None);
-    }
-    let mut validation = Dict::default();
-    validation.set("schema_version", 1);
-    validation.set("power_valid", false);
-    validation.set("reasons", strings([reason].into_iter()));
-    validation.set("failures", strings([failure].into_iter()));
-    validation.set("telemetry_source", folder.display().to_string());
-    validation.set("benchmark_result", result.display().to_string());
-    validation.set("benchmark_window", window_or_null(window));
-    validation.set("selected_window", PyValue::None);
-    validation.set("integration_method", INTEGRATION_METHOD);
-    validation.set("producer", producer);
-    validation.set("expected_gpu_count", 0);
-    validation.set("observed_gpu_count", 0);
-    for key in [
-        "per_gpu_role",
-        "per_gpu_max_sample_gap_s",
-        "per_gpu_energy_j",
-        "metrics",
-    ] {
-        validation.set(key, Dict::default());
-    }
-    validation
-}
-
-fn window_or_null(window: Option<Window>) -> PyValue {
-    window.map_or(PyValue::None, |window| window.to_dict().into())
-}
-
-fn strings<'t>(texts: impl Iterator<Item = &'t str>) -> PyValue {
-    PyValue::List(texts.map(PyValue::from).collect())
-}
-
-fn six_places(metrics: &Metrics) -> Dict {
-    metrics
-        .iter()
-        .map(|(name, value)| (*name, PyValue::Float(rounded(*value, 6))))
-        .collect()
 }
 
 #[cfg(test)]
@@ -334,7 +158,7 @@ mod tests {
 
     use std::fmt::Write as _;
 
-    use super::super::python_json::loads;
+    use super::super::super::python_json::loads;
     use super::*;
 
     const RAW: &str = r#"{"benchmark_start_time_unix": 100.5, "benchmark_end_time_unix": 110.5, "duration": 10,
@@ -360,7 +184,15 @@ mod tests {
     fn energy_is_the_area_under_the_power() {
         let report = report(&samples(0..0), RAW, 2);
         assert_eq!(report.reasons, [""; 0]);
-        let metric = |name: &str| report.metrics.iter().find(|(known, _)| *known == name).unwrap().1;
+        let metric = |name: &str| {
+            report
+                .metrics
+                .0
+                .iter()
+                .find(|(known, _)| *known == name)
+                .unwrap()
+                .1
+        };
         // 100 W for 10 s, and 25 W to 125 W: 750 J.
         assert!((metric("total_gpu_energy_j") - 1750.0).abs() < 1e-9);
         assert!((metric("avg_power_w") - 87.5).abs() < 1e-9);
@@ -423,7 +255,7 @@ mod tests {
         ] {
             let report = report(&csv, &raw, gpus);
             assert_eq!(report.reasons, reasons);
-            assert!(report.metrics.is_empty());
+            assert!(report.metrics.0.is_empty());
         }
     }
 }

@@ -1,0 +1,141 @@
+//! `sweep doctor`: whether this host can do what the project asks of it.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::failure::{FRESH, Failure, MACHINERY};
+use super::ls::Format;
+use super::plan::columns;
+use super::print::{json, out};
+use super::report::counted;
+use super::workspace::{Workspace, WorkspaceArgs};
+use crate::config::sweepfile::{Executor, Pool};
+use crate::exec::doctor::{Finding, Level, engine, gpus, host};
+use crate::graph::Graph;
+use crate::graph::hardware::CPU;
+use crate::graph::spec::Image;
+
+/// Look at this host: cache, disk, limits, clock, container engine, GPUs, registries, pins.
+///
+/// Each line says ok, warn or wrong, and what mends it. What the chosen profile does not need is not asked for.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sweep doctor                       for the default profile
+  sweep doctor --profile docker      engine, GPUs, registries and pins too
+  sweep doctor --format json | jq '.findings[] | select(.level != \"ok\")'
+
+Exit codes: 0 nothing is wrong, warnings or not; 3 something is.")]
+pub(super) struct DoctorArgs {
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    profile: String,
+    findings: Vec<Finding>,
+}
+
+pub(super) fn run(arguments: &WorkspaceArgs, args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::open(arguments)?;
+    let graph = workspace.graph();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::machinery(format!("start the runtime: {e}")))?;
+    let report = Report {
+        version: 1,
+        profile: graph.profile.clone(),
+        findings: runtime.block_on(findings(&workspace, &graph)),
+    };
+    let worst = report.findings.iter().map(|finding| finding.level).max();
+    match args.format {
+        Format::Json => json(&report),
+        Format::Text => out(&text(&report)),
+    }
+    Ok(ExitCode::from(if worst == Some(Level::Wrong) {
+        MACHINERY
+    } else {
+        FRESH
+    }))
+}
+
+async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
+    let concurrency = graph
+        .points
+        .iter()
+        .map(|point| point.conc)
+        .max()
+        .unwrap_or_default();
+    let mut findings = vec![
+        host::cache(&workspace.cache),
+        host::disk(&workspace.cache),
+        host::open_files(concurrency),
+    ];
+    let (_, profile) = workspace.profile();
+    let real: Vec<(&String, &Pool)> = profile
+        .pools
+        .iter()
+        .filter(|(_, pool)| pool.simulate.is_none())
+        .collect();
+    let has_gpus = |pool: &Pool| pool.gpu != CPU;
+    let docker = || real.iter().filter(|(_, pool)| pool.executor == Executor::Docker);
+    findings.extend(engine::engine(docker().count() > 0, docker().any(|(_, pool)| has_gpus(pool))).await);
+    // What jobs of a cluster find on its nodes is not to be seen from here.
+    let here = real
+        .iter()
+        .filter(|(_, pool)| pool.executor != Executor::Slurm && has_gpus(pool));
+    let visible = gpus::visible();
+    findings.extend(here.map(|(name, pool)| gpus::of_pool(name, pool, &visible)));
+    let (asked, clock) = engine::registries(registries(graph)).await;
+    findings.extend(asked);
+    findings.push(host::clock(Timestamp::now(), clock, &workspace.cache));
+    findings.extend(pins(graph));
+    findings
+}
+
+/// The registries of the images that the profile runs.
+fn registries(graph: &Graph) -> BTreeSet<String> {
+    let chains = graph.chains.iter().filter_map(|chain| chain.as_ref().ok());
+    let servers = chains
+        .map(|chain| graph.server(chain.server))
+        .filter(|server| !server.is_simulated());
+    let registries = servers.filter_map(|server| match &server.image {
+        Image::Container { reference, .. } => Some(reference.registry().to_owned()),
+        _ => None,
+    });
+    registries.collect()
+}
+
+fn pins(graph: &Graph) -> Option<Finding> {
+    let chains = graph.chains.iter().filter_map(|chain| chain.as_ref().ok());
+    let unpinned: BTreeSet<_> = chains
+        .filter_map(|chain| graph.server(chain.server).unpinned())
+        .collect();
+    let first = unpinned.first()?;
+    let found = format!(
+        "{} without a pin in `sweep.lock`, `{first}` the first",
+        counted(unpinned.len(), "image")
+    );
+    Some(Finding::warn("pins", found, "sweep lock"))
+}
+
+fn text(report: &Report) -> String {
+    let rows = report.findings.iter().map(|finding| {
+        let level = finding.level.name().to_owned();
+        vec![level, finding.check.clone(), finding.found.clone()]
+    });
+    let table = columns(&rows.collect::<Vec<_>>());
+    let mut text = String::new();
+    for (line, finding) in table.lines().zip(&report.findings) {
+        text.push_str(line.trim_end());
+        text.push('\n');
+        if let Some(mend) = &finding.mend {
+            text.push_str(&format!("       mend: {mend}\n"));
+        }
+    }
+    text
+}

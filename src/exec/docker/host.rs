@@ -1,0 +1,150 @@
+//! This machine's container engine, as one run uses it.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::{getgid, getuid};
+
+use super::connect::{ConnectError, Endpoint, Engine, Make, told};
+use super::engine::insist;
+use super::labels::{LeftoverError, Owner, end_leftovers};
+use super::order::{self, ContainerOrder, Gpus, Parts};
+use crate::config::container::{Container, User};
+use crate::exec::gpu::{AmdError, AmdNodes, Vendor};
+use crate::exec::guard::Order;
+
+/// Why containers cannot be run here.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("look at the cache folder {}: {source}", cache.display())]
+    Cache { cache: PathBuf, source: std::io::Error },
+    #[error("ask the engine at {endpoint} what it is: {reason}")]
+    Silent { endpoint: Endpoint, reason: String },
+    #[error(
+        "containers run on this machine, beside the client, and {endpoint} may be another; name its `unix://` socket by `DOCKER_HOST`"
+    )]
+    Remote { endpoint: Endpoint },
+    #[error(transparent)]
+    Leftover(#[from] LeftoverError),
+}
+
+/// Why a container cannot have the GPUs that it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    #[error(
+        "Podman {version} does not pass NVIDIA GPUs on when Docker's API asks for them, and does not say so; use Docker's engine for this pool"
+    )]
+    Podman { version: String },
+    #[error(transparent)]
+    Amd(#[from] AmdError),
+}
+
+/// An engine, and on whose behalf containers are started on it.
+#[derive(Debug)]
+pub struct Host {
+    engine: Engine,
+    owner: Owner,
+    /// The engine's root is this user, as far as the host can tell.
+    is_rootless: bool,
+}
+
+/// What a container is to run.
+pub struct Wanted<'a> {
+    pub image: &'a str,
+    /// What would be started on the host itself.
+    pub order: &'a Order,
+    pub port: u16,
+    pub settings: &'a Container,
+    pub gpus: &'a Gpus,
+    /// Whether it may write to its working folder.
+    pub writes_to_work: bool,
+    pub home: &'a Path,
+    pub temporary: &'a Path,
+    pub note: PathBuf,
+    /// The target, its key in hex, and which attempt of the run it is.
+    pub target: &'a str,
+    pub key: &'a str,
+    pub attempt: u32,
+}
+
+impl Host {
+    /// Connects, and ends what dead runs of the same cache folder left: the names of those containers and their runs.
+    ///
+    /// Only for who holds the cache's lock.
+    pub async fn open(owner: Owner) -> Result<(Self, Vec<(String, String)>), HostError> {
+        let engine = Engine::connect().await?;
+        if let Endpoint::Tcp(_) = engine.endpoint {
+            return Err(HostError::Remote {
+                endpoint: engine.endpoint,
+            });
+        }
+        let info = insist(|| engine.client.info()).await;
+        let info = info.map_err(|error| HostError::Silent {
+            endpoint: engine.endpoint.clone(),
+            reason: told(&error),
+        })?;
+        let security = info.security_options.unwrap_or_default();
+        let ended = end_leftovers(&engine, &owner).await?;
+        let host = Self {
+            engine,
+            owner,
+            is_rootless: security.iter().any(|option| option.starts_with("name=rootless")),
+        };
+        Ok((host, ended))
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How a container here gets these GPUs of a pool.
+    pub fn gpus(&self, kind: &str, indices: &[u32]) -> Result<Gpus, GpuError> {
+        match Vendor::of(kind) {
+            None => Ok(Gpus::None),
+            Some(Vendor::Nvidia) if self.engine.make == Make::Podman => Err(GpuError::Podman {
+                version: self.engine.version.clone(),
+            }),
+            Some(Vendor::Nvidia) => Ok(Gpus::Nvidia(indices.to_vec())),
+            Some(Vendor::Amd) => Ok(Gpus::Amd(AmdNodes::of(indices)?)),
+        }
+    }
+
+    /// The order for a container.
+    pub fn order(&self, wanted: &Wanted<'_>) -> ContainerOrder {
+        let owner = match wanted.settings.user {
+            User::Image => None,
+            User::Host => {
+                // A rootless engine's root is this very user.
+                let (user, group) = if self.is_rootless {
+                    (0, 0)
+                } else {
+                    (getuid().as_raw(), getgid().as_raw())
+                };
+                Some(order::Owner {
+                    user,
+                    group,
+                    home: wanted.home,
+                    temporary: wanted.temporary,
+                })
+            }
+        };
+        ContainerOrder {
+            engine: self.engine.endpoint.to_string(),
+            name: self.owner.name(wanted.key, wanted.attempt),
+            body: order::body(&Parts {
+                image: wanted.image,
+                argv: &wanted.order.argv,
+                env: &wanted.order.env,
+                labels: &self.owner.labels(wanted.target, wanted.attempt),
+                port: wanted.port,
+                settings: wanted.settings,
+                gpus: wanted.gpus,
+                work: (&wanted.order.cwd, wanted.writes_to_work),
+                owner,
+            }),
+            grace_ms: wanted.order.grace_ms,
+            note: wanted.note.clone(),
+        }
+    }
+}

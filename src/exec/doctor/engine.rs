@@ -1,0 +1,113 @@
+//! The container engine, its disk, and the registries that images come from.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::Finding;
+use super::host::room_of;
+use crate::exec::docker::connect::{Engine, Make};
+use crate::exec::image::pull::free;
+use crate::exec::image::registry::{Client, RegistryError};
+
+/// The oldest API whose answers this program knows, that of Docker 20.10.
+const OLDEST_API: (u32, u32) = (1, 41);
+
+/// Two images of the kind that is measured here: each has 10 to 30 GB unpacked.
+const LITTLE_ROOM: u64 = 60 << 30;
+
+/// What was found of the engine. `needed` says whether pools of the profile run containers, `gpus` whether such a pool
+/// has any.
+pub async fn engine(needed: bool, gpus: bool) -> Vec<Finding> {
+    let check = "engine";
+    let engine = match Engine::connect().await {
+        Ok(engine) => engine,
+        Err(error) if needed => {
+            let mend = "sudo systemctl start docker, or set `DOCKER_HOST`";
+            return vec![Finding::wrong(check, error.to_string(), mend)];
+        }
+        Err(_) => {
+            return vec![Finding::ok(
+                check,
+                "none here, and no pool of this profile runs containers",
+            )];
+        }
+    };
+    let found = format!(
+        "{} {} (API {}) at {}",
+        engine.make.name(),
+        engine.version,
+        engine.api,
+        engine.endpoint
+    );
+    let mut findings = vec![match (engine.make, is_old(&engine.api)) {
+        (_, true) => Finding::warn(check, found, "install Docker 20.10 or a later one"),
+        (Make::Podman, _) if gpus => Finding::warn(
+            check,
+            format!("{found}, which may give containers no GPU and say nothing of it"),
+            "use Docker for pools with GPUs",
+        ),
+        _ => Finding::ok(check, found),
+    }];
+    if let Some((folder, bytes)) = free(&engine).await {
+        let mend = "docker image prune --all";
+        findings.push(room_of("engine's disk", &folder, bytes, LITTLE_ROOM, mend));
+    }
+    findings
+}
+
+fn is_old(api: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let version = api
+        .split_once('.')
+        .and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+    version.is_none_or(|version| version < OLDEST_API)
+}
+
+/// What was found of each registry, and the time by the clock of one of them.
+pub async fn registries(registries: BTreeSet<String>) -> (Vec<Finding>, Option<Timestamp>) {
+    let client = match Client::new() {
+        Ok(client) => client,
+        Err(error) => {
+            let mend = "sudo apt-get install ca-certificates";
+            return (vec![Finding::wrong("registries", error.to_string(), mend)], None);
+        }
+    };
+    let (mut findings, mut clock) = (Vec::new(), None);
+    for registry in registries {
+        let check = format!("registry {registry}");
+        findings.push(match client.lets_in(&registry).await {
+            Ok(date) => {
+                clock = clock.or(date);
+                Finding::ok(check, "it answers and lets this machine in")
+            }
+            Err(error @ RegistryError::Unreachable { .. }) => Finding::warn(
+                check,
+                error.to_string(),
+                "look at the network and at `HTTPS_PROXY`; pinned images that are here run without it",
+            ),
+            Err(error @ (RegistryError::NoLogin { .. } | RegistryError::Refused { .. })) => {
+                Finding::wrong(check, error.to_string(), format!("docker login {registry}"))
+            }
+            Err(error) => Finding::wrong(
+                check,
+                error.to_string(),
+                "look at Docker's configuration, `~/.docker/config.json`",
+            ),
+        });
+    }
+    (findings, clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old;
+
+    #[test]
+    fn engines_older_than_20_10_are_old() {
+        assert_eq!(
+            ["1.40", "1.41", "1.53", "2.0", "x"].map(is_old),
+            [true, false, false, false, true]
+        );
+    }
+}

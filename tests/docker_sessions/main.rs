@@ -1,0 +1,20 @@
+//! Sessions whose servers run in containers, on a real engine that each test starts for itself.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../containers/mod.rs"]
+mod containers;
+mod crash;
+mod engine_lost;
+mod failing;
+mod gpus;
+mod lab;
+mod podman;
+#[path = "../project/mod.rs"]
+mod project;
+mod pulled;
+#[path = "../requirement/mod.rs"]
+mod requirement;
+mod script;
+mod session;
+mod user;
