@@ -491,15 +491,15 @@ impl Clone {
         carried
     }
 
-    /// Unpacks another's results over its own, as `actions/cache` does.
-    fn unpack(&self, other: &Self) {
+    /// Unpacks folders of another over its own, as `actions/cache` does.
+    fn unpack(&self, other: &Self, folders: &str) {
         let run = |script: &str, clone: &Self, input: Stdio| -> Child {
             let mut tar = Command::new("sh");
             tar.args(["-c", script]).current_dir(clone.project.root());
             let mut tar = as_user(clone.user, clone.mask, &tar);
             tar.stdin(input).stdout(Stdio::piped()).spawn().unwrap()
         };
-        let mut from = run("tar -cf - .cache/cas .cache/log", other, Stdio::null());
+        let mut from = run(&format!("tar -cf - {folders}"), other, Stdio::null());
         let mut into = run("tar -xf -", self, from.stdout.take().unwrap().into());
         assert!(into.wait().unwrap().success() && from.wait().unwrap().success());
     }
@@ -541,8 +541,8 @@ fn clones_of_other_users_restore_each_others_cache() {
     closed.assert_all_fresh();
     // … and by copies of the folder, one over the other.
     let third = Clone::of(1003, "022");
-    third.unpack(&closed);
-    third.unpack(&open);
+    third.unpack(&closed, ".cache/cas .cache/log");
+    third.unpack(&open, ".cache");
     third.assert_all_fresh();
     // It is as good as its own: it can be built in, and forgotten.
     let again = third.sweep(&["build", "--rerun", "alpha-*"]);

@@ -600,7 +600,7 @@ fn too_many_rows(collection: &Collection) -> String {
 }
 
 /// That accuracy is not checked. It makes no measurement stale and no build fail.
-fn note_of_evals(evals: usize) -> Option<Diagnostic> {
+pub(super) fn note_of_evals(evals: usize) -> Option<Diagnostic> {
     (evals > 0).then(|| Diagnostic::info(format!("{} left out: {NO_EVALS}", counted(evals, "eval"))))
 }
 

@@ -205,6 +205,10 @@ fn what_is_wrong_with_a_range_or_an_entry_is_told() {
     history.git(&["add", "unrelated"]);
     history.git(&["commit", "-qm", "another"]);
     assert!(changed("HEAD~1..HEAD", 4).contains("no changelog entry was added in HEAD~1..HEAD"));
+    // To a CI job that is no mistake: there is nothing to measure, and nothing to collect.
+    let matrix = ["ci", "plan", "--shards", "2", "--changed", "HEAD~1..HEAD"];
+    assert_eq!(told(&history.0, &matrix), "{\"include\":[]}\n");
+    told(&history.0, &["ci", "collect"]);
     assert!(changed("HEAD", 2).contains("`HEAD` is no range of commits"));
     let option = refused(&history.0, &["plan", "--changed=--output=x..y"], 2);
     assert!(option.contains("is no range of commits"), "{option}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::build::refuse_unrunnable;
+use super::super::build::{note_of_evals, refuse_unrunnable};
 use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
 use super::super::null_build::append_step_summary;
@@ -88,6 +88,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         &store,
         policy,
     )?;
+    print_all(note_of_evals(selection.evals(&graph).count()).as_slice());
     refuse_broken(&graph, &selection)?;
     refuse_unrunnable(&workspace, &graph, &selection, &plan)?;
     let deal = Deal {
