@@ -322,16 +322,10 @@ impl Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        let (written, used) = (span_of(spanned.defined), span_of(spanned.referenced));
         Ok(Self {
             value: spanned.value,
-            // Of an alias the place of what it stands for: there the value is written. Of all else the two begin at one
-            // place, and only the second tells how far a mapping or a list goes.
-            span: if written.range().start == used.range().start {
-                used
-            } else {
-                written
-            },
+            // Of an alias the place of what it stands for: there the value is written.
+            span: span_of(spanned.defined),
         })
     }
 }
