@@ -98,7 +98,7 @@ container:
      --> runners/local.yaml:3:3
       |
     3 |   ipc: host
-      |   ^^^^^^^^^ expected `executor: docker` for this launcher
+      |   ^ expected `executor: docker` for this launcher
 
     error: `shm-size` has no effect beside `ipc: host`, whose shared memory is the host's
      --> runners/local.yaml:4:13
@@ -110,6 +110,6 @@ container:
      --> runners/local.yaml:5:11
       |
     5 |   mounts: [{ host: models, write: true }]
-      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected a path that begins with `/`
+      |           ^ expected a path that begins with `/`
     ");
 }
