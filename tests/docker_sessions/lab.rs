@@ -60,7 +60,7 @@ impl Lab {
     pub(crate) fn new(plan: &Plan<'_>) -> Option<Self> {
         let dockerd = Dockerd::start()?;
         if plan.image == IMAGE {
-            dockerd.load(&sweep_and_bash(), IMAGE);
+            dockerd.load(&sweep_and_bash("/bin/false"), IMAGE);
         }
         let pool = format!("executor: docker, launcher: lab, {}", plan.pool);
         let project = project(plan, &pool, plan.image);
@@ -120,11 +120,11 @@ impl Lab {
     }
 }
 
-/// The simulator and a shell, in an image of nothing else.
-pub(crate) fn sweep_and_bash() -> Image {
+/// The simulator and a shell, in an image of nothing else; one of another entry point is another image.
+pub(crate) fn sweep_and_bash(entrypoint: &str) -> Image {
     let sweep = Path::new(env!("CARGO_BIN_EXE_sweep"));
     let programs = [("sweep", sweep), ("bash", Path::new("/bin/bash"))];
-    Image::of_programs(&programs, &["/bin/false"])
+    Image::of_programs(&programs, &[entrypoint])
 }
 
 /// A project with one pool and the servers of the plan, whose image is `image`.
