@@ -214,6 +214,19 @@ pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(R
     Ok(left)
 }
 
+/// Runs that never ended, in the order of their ids, whether or not they still own something: what they had finished may
+/// not be in the cache yet. To be asked for under the lock, as [`leftovers`].
+pub fn cut_off(cache: &Path) -> Result<Vec<RunId>, FsError> {
+    let mut cut_off = Vec::new();
+    for (name, _) in fs::list(&runs(cache))? {
+        let Ok(id) = name.parse::<RunId>() else { continue };
+        if is_open(cache, &id)? {
+            cut_off.push(id);
+        }
+    }
+    Ok(cut_off)
+}
+
 /// Whether the run goes on or was cut off, so that what it owned is still to be ended.
 pub(super) fn is_open(cache: &Path, id: &RunId) -> Result<bool, FsError> {
     Ok(fs::metadata(&runs(cache).join(id.as_str()).join(JOURNAL))?.is_some())
@@ -292,7 +305,14 @@ mod tests {
             leftovers::<u32>(cache.path()).unwrap(),
             [(id(2), 20), (id(2), 22)]
         );
+        assert_eq!(cut_off(cache.path()).unwrap(), [id(2)]);
+        for n in [20, 22] {
+            RunDir::of(cache.path(), id(2)).release(&n).unwrap();
+        }
+        assert!(leftovers::<u32>(cache.path()).unwrap().is_empty());
+        assert_eq!(cut_off(cache.path()).unwrap(), [id(2)]);
         RunDir::of(cache.path(), id(2)).mark_ended().unwrap();
+        assert!(cut_off(cache.path()).unwrap().is_empty());
         assert!(leftovers::<u32>(cache.path()).unwrap().is_empty());
     }
 

@@ -366,9 +366,7 @@ fn end_leftovers(cache: &Path) -> Result<(Vec<String>, Vec<RunId>), Failure> {
             }
         }
     }
-    let mut killed: Vec<RunId> = left.into_iter().map(|(run, _)| run).collect();
-    killed.dedup();
-    Ok((healed, killed))
+    Ok((healed, runs::cut_off(cache)?))
 }
 
 /// A build at work, with the lock held.
