@@ -40,6 +40,17 @@ struct Waiting<T> {
     item: T,
     session: Session,
     passes: u32,
+    /// Where it is to run, held for it already.
+    held: Option<Placement>,
+}
+
+impl<T> Waiting<T> {
+    fn rank(&self) -> impl Ord + use<T> {
+        let Session {
+            priority, estimate, ..
+        } = self.session;
+        (self.held.is_none(), Reverse(priority), Reverse(estimate))
+    }
 }
 
 impl<T> Default for Queue<T> {
@@ -51,20 +62,25 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Adds a session. One that [never fits](Fleet::fits_ever) waits forever and hinders nobody.
     pub fn push(&mut self, item: T, session: Session) {
-        let rank = |session: &Session| (Reverse(session.priority), Reverse(session.estimate));
-        let new = rank(&session);
+        self.insert(item, session, None);
+    }
+
+    /// Adds a session whose place the fleet holds for it already, and which so goes before all that wait for one.
+    pub fn push_held(&mut self, item: T, session: Session, place: Placement) {
+        self.insert(item, session, Some(place));
+    }
+
+    fn insert(&mut self, item: T, session: Session, held: Option<Placement>) {
+        let new = Waiting {
+            item,
+            session,
+            passes: 0,
+            held,
+        };
         let at = self
             .waiting
-            .partition_point(|waiting| rank(&waiting.session) <= new);
-        let passes = 0;
-        self.waiting.insert(
-            at,
-            Waiting {
-                item,
-                session,
-                passes,
-            },
-        );
+            .partition_point(|waiting| waiting.rank() <= new.rank());
+        self.waiting.insert(at, new);
     }
 
     /// Takes out the first session in order that can be placed now, and its place in the fleet.
@@ -84,6 +100,9 @@ impl<T> Queue<T> {
     fn place_first(&self, fleet: &mut Fleet) -> Option<(usize, Placement)> {
         let mut reserved = HashSet::<&str>::new();
         for (rank, waiting) in self.waiting.iter().enumerate() {
+            if let Some(held) = &waiting.held {
+                return Some((rank, held.clone()));
+            }
             let demand = &waiting.session.demand;
             if let Some(placement) = fleet.try_place_among(demand, |pool| !reserved.contains(pool)) {
                 return Some((rank, placement));
@@ -154,6 +173,18 @@ mod tests {
                 .all(|item| queue.next(&mut fleet).unwrap().0 == *item)
         );
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_has_its_place_goes_first_and_stays_there() {
+        let (mut queue, mut fleet) = (Queue::default(), fleet(2));
+        let place = fleet.try_place(&session(1, 0, 0).demand).unwrap();
+        queue.push("urgent", session(2, 9, 9));
+        queue.push_held("placed", session(1, 0, 1), place.clone());
+        assert_eq!(queue.next(&mut fleet), Some(("placed", place.clone())));
+        assert_eq!(queue.next(&mut fleet), None, "one node is still held");
+        fleet.release(&place);
+        assert_eq!(queue.next(&mut fleet).unwrap().0, "urgent");
     }
 
     #[test]
