@@ -16,6 +16,7 @@ pub mod docker;
 pub mod doctor;
 pub mod event;
 pub mod foretell;
+mod forget;
 pub mod gather;
 pub mod gpu;
 pub mod guard;
