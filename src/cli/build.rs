@@ -192,6 +192,7 @@ pub(super) fn run_asked(
                     project: &workspace.project,
                     profile,
                     graph: &graph,
+                    selection: &selection,
                     store: &store,
                     plan: &plan,
                     written: &[view.collections.as_slice(), std::slice::from_ref(&view.summary)].concat(),
