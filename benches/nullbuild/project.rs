@@ -137,7 +137,10 @@ pub(crate) fn fabricate(dir: &Path, words: &[&str]) {
             point.conc,
             inputs.key()
         );
-        let raw = format!(r#"{{"fabricated":"by benches/nullbuild","raw":"{}"}}"#, inputs.key());
+        let raw = format!(
+            r#"{{"fabricated":"by benches/nullbuild","raw":"{}"}}"#,
+            inputs.key()
+        );
         let outputs = [("row", row.as_bytes()), ("raw", raw.as_bytes())];
         keep(&mut store, process_id, inputs, &outputs, BTreeMap::new());
         rows.push((process_id.to_string(), Digest::of(row.as_bytes())));

@@ -149,7 +149,10 @@ impl Edited {
                 continue;
             }
             let by_key = |parts: &'_ [Part]| -> HashMap<String, Part> {
-                parts.iter().map(|part| (part.key.clone(), part.clone())).collect()
+                parts
+                    .iter()
+                    .map(|part| (part.key.clone(), part.clone()))
+                    .collect()
             };
             let (before, now) = (by_key(&file.configs), by_key(new));
             let configs: Option<Vec<Part>> = order
