@@ -64,6 +64,7 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
         never = tell_interruptions(run) => match never {},
         sessions = run_sessions(run, build, maker) => sessions,
     };
+    run.guards.dismiss().await;
     for done in sessions {
         endings.extend(done.endings);
         servers_started += done.servers_started;

@@ -19,6 +19,7 @@ pub mod foretell;
 pub mod gather;
 pub mod gpu;
 pub mod guard;
+pub mod guards;
 pub mod http;
 pub mod image;
 mod images;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::docker::{Host, HostError, Owner};
 use super::event::{EVENT_VERSION, Event, Stamped};
+use super::guards::Guards;
 use super::process::{GuardBinary, Owned};
 use super::signals::{Cause, Interrupts};
 use crate::cache::host::host_name;
@@ -26,6 +27,8 @@ pub struct Run {
     pub root: PathBuf,
     pub id: String,
     pub guard: GuardBinary,
+    /// Of scripts, which follow one another.
+    pub guards: Guards,
     pub interrupts: Interrupts,
     /// Names and values passed through to servers.
     pub secrets: BTreeMap<String, String>,
@@ -102,6 +105,7 @@ impl Run {
             root: parts.root,
             id: parts.dir.id().as_str().to_owned(),
             path: parts.dir.path().to_path_buf(),
+            guards: Guards::new(parts.guard.clone()),
             guard: parts.guard,
             interrupts: parts.interrupts,
             secrets: parts.secrets,

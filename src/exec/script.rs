@@ -16,7 +16,7 @@ use super::ledger::Ledger;
 use super::log_tail::last_lines;
 use super::measured::Measured;
 use super::port::{PortError, ensure_free, free_port};
-use super::process::{Output, Owned, SpawnError};
+use super::process::{Owned, SpawnError};
 use super::run::{Attempt, Began};
 use super::session::{INTERRUPTED, Step};
 use super::signals::Interrupt;
@@ -154,7 +154,7 @@ async fn run(
     let launch = launch(run, &ledger.job.server, ledger.image, place, port, attempt)?;
     let grace = Duration::from_millis(launch.order.grace_ms);
     let log = attempt.path.join(LOG);
-    let mut script = Started::spawn(&run.guard, launch, Output::Log(&log)).await?;
+    let mut script = Started::spawn_among(&run.guards, launch, &log).await?;
     let owned = started.insert(script.owned().clone());
     if let Err(error) = run.owns(owned) {
         script.stop(Duration::ZERO).await?;
