@@ -1,35 +1,41 @@
 //! What an attempt leaves: `result.json`, renamed into place before anything else is told of it. Should this program be
-//! killed before the cache has the result, the next build adopts it from here.
+//! killed before the cache has the result, the next build adopts it from here. None of it waits for the disk: a loss of
+//! power may take what the cache does not have yet, and leave torn files, which are no results.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::run::Attempt;
 use crate::cache::{FsError, Record, RunDir, RunId, Source, Store, StoreError, fs};
+use crate::config::recipe::RESULT_FILE;
 
 const RESULT: &str = "result.json";
 
-/// The file in which a bench's output of this name lies until the cache has it.
-fn file_of(output: &str) -> &'static str {
+/// The file in which the trace of a bench lies until the cache has it.
+const TRACE: &str = "trace.zst";
+
+/// Where a bench's output of this name lies: the trace that the built-in client took, or the file that a script's client
+/// wrote in the folder where it ran.
+fn file_of(folder: &Path, output: &str) -> PathBuf {
     match output {
-        "client.json" => "client.json",
-        _ => "trace.zst",
+        "client.json" => folder.join("work").join(RESULT_FILE),
+        _ => folder.join(TRACE),
     }
 }
 
-/// Writes what a bench left, whether or not it will count; `output` is its [name](crate::graph::spec::Client::output).
-pub(super) fn write_output(folder: &Path, output: &str, bytes: &[u8]) -> Result<(), FsError> {
-    fs::write_atomic(&folder.join(file_of(output)), bytes)
+/// Writes the trace of a bench, whether or not it will count.
+pub(super) fn write_trace(folder: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    fs::write_whole(&folder.join(TRACE), bytes)
 }
 
 /// Writes what came of the attempt.
 pub(super) fn write(folder: &Path, record: &Record) -> Result<(), FsError> {
     let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
-    fs::write_atomic(&folder.join(RESULT), &json)
+    fs::write_whole(&folder.join(RESULT), &json)
 }
 
-/// Removes the attempt's own copy of an output that the cache has.
-pub(super) fn forget_output(folder: &Path, output: &str) -> Result<(), FsError> {
-    fs::remove(&folder.join(file_of(output)))
+/// Removes the attempt's own copy of a trace that the cache has. What else a script left stays, for people.
+pub(super) fn forget_trace(folder: &Path) -> Result<(), FsError> {
+    fs::remove(&folder.join(TRACE))
 }
 
 /// Takes the finished attempts of a run that was killed into the cache: the records adopted.
@@ -49,7 +55,7 @@ pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<Record>, StoreError> 
         let Some(output) = record.outputs.first() else {
             continue;
         };
-        let file = folder.join(file_of(&output.name));
+        let file = file_of(&folder, &output.name);
         if !record.passed() || store.lookup(&record.key)?.is_some() || fs::metadata(&file)?.is_none() {
             continue;
         }
@@ -65,7 +71,14 @@ pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<Record>, StoreError> 
 
 impl Attempt {
     /// Where the attempt's processes keep their temporary files: a short path, as sockets need.
-    pub(super) fn temporary(&self, run: &Path) -> std::path::PathBuf {
+    pub(super) fn temporary(&self, run: &Path) -> PathBuf {
         run.join(format!("t{}", self.number))
+    }
+
+    /// What cannot be removed goes with the run's folder.
+    pub(super) fn remove_temporary(&self, run: &Path) {
+        let temporary = self.temporary(run);
+        // Most leave nothing in it, and then one call is enough.
+        let _ = std::fs::remove_dir(&temporary).or_else(|_| std::fs::remove_dir_all(&temporary));
     }
 }

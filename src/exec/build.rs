@@ -52,6 +52,8 @@ pub enum BuildError {
     Fs(#[from] FsError),
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    #[error("start the thread that keeps results: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// Runs the plan's sessions, then computes rows, the collection and the summary.
@@ -65,7 +67,7 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
         sessions = run_sessions(run, build, maker) => sessions,
     };
     run.guards.dismiss().await;
-    for done in sessions {
+    for done in sessions? {
         endings.extend(done.endings);
         servers_started += done.servers_started;
         machinery = machinery.or(done.machinery);

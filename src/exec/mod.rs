@@ -9,6 +9,7 @@
 
 mod attempt_result;
 pub mod build;
+mod committer;
 mod compute;
 mod conclude;
 mod dispatch;
@@ -41,6 +42,7 @@ mod session;
 pub mod signals;
 pub mod started;
 mod trouble;
+mod vacancy;
 pub mod verify;
 mod view;
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
 use super::launch::{LaunchError, launch};
@@ -89,36 +88,35 @@ pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step, start: u32) ->
     let attempt = match ledger.run.attempt(&step.bench_id) {
         Ok(attempt) => attempt,
         Err(error) => {
-            ledger.fail(step, &error.to_string(), "", began);
+            ledger.fail(step, &error.to_string(), "", began).await;
             return Ok(());
         }
     };
     let mut owned = None;
-    let outcome = match run(ledger, step, &attempt, &mut owned).await {
-        Ok(()) => tokio::task::block_in_place(|| judge(ledger, step, &attempt)),
-        Err(error) => Err(error),
-    };
-    let is_stuck = matches!(outcome, Err(ScriptError::Stuck(_)));
-    let mut disrupted = Ok(());
-    match outcome {
-        Ok(measured) => tokio::task::block_in_place(|| {
-            ledger.pass(step, &measured, began, &attempt, start, []);
-        }),
-        Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
-        Err(error) if error.is_machinery() => disrupted = Err(error.to_string()),
-        Err(error) => {
-            let words = last_lines(&attempt.path.join(LOG), 0, KEPT_LINES).join("\n");
-            ledger.fail(step, &error.to_string(), &words, began);
+    let ran = run(ledger, step, &attempt, &mut owned).await;
+    if matches!(ran, Err(ScriptError::Stuck(_))) {
+        ledger.done.server_lives = true;
+    } else {
+        // A quiet one has this machine to itself, also while the disk is written.
+        ledger.may_leave = !ledger.job.quiet && ledger.job.steps.len() == 1;
+        if let Some(owned) = owned {
+            // What stays journalled is looked for once more, and not found.
+            let _ = ledger.run.releases(&owned);
         }
     }
-    if is_stuck {
-        ledger.done.server_lives = true;
-    } else if let Some(owned) = owned {
-        // Only now: what a run still owns tells the next one to look for results that the cache lacks. What stays
-        // journalled is looked for once more, and not found.
-        let _ = ledger.run.releases(&owned);
+    match ran.and_then(|()| judge(ledger, step, &attempt)) {
+        Ok(measured) => {
+            let prepared = ledger.prepare(step, measured, began, &attempt, start, []);
+            ledger.pass(step, prepared, began, &attempt).await;
+        }
+        Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
+        Err(error) if error.is_machinery() => return Err(error.to_string()),
+        Err(error) => {
+            let words = last_lines(&attempt.path.join(LOG), 0, KEPT_LINES).join("\n");
+            ledger.fail(step, &error.to_string(), &words, began).await;
+        }
     }
-    disrupted
+    Ok(())
 }
 
 /// Starts the script and waits until it and all that it started are gone. What it was is told as soon as it is started.
@@ -175,7 +173,7 @@ async fn run(
         Some(stopped) => stopped?,
         None => script.stop(Duration::ZERO).await?,
     };
-    let _ = std::fs::remove_dir_all(attempt.temporary(run.path()));
+    attempt.remove_temporary(run.path());
     match ended? {
         End::Exit(ExitFacts::Code(0)) => Ok(()),
         End::Machinery(reason) => Err(ScriptError::Machinery(reason)),
@@ -186,7 +184,7 @@ async fn run(
     }
 }
 
-/// Reads what the script's client wrote, and copies it to where a later build would adopt it.
+/// Reads what the script's client wrote. It stays where it is: there a later build would adopt it.
 fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured, ScriptError> {
     let bytes = fs::read(&attempt.path.join("work").join(RESULT_FILE))?;
     let bytes = bytes.ok_or_else(|| ScriptError::NoResult {
@@ -205,12 +203,6 @@ fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured
     if ledger.job.server.image == Image::Builtin && !measured.is_simulated() {
         return Err(ScriptError::NotSimulated);
     }
-    let run = ledger.run;
-    run.written(attempt_result::write_output(
-        &attempt.path,
-        measured.output,
-        &measured.bytes,
-    ))?;
     Ok(measured)
 }
 
