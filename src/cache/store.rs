@@ -10,7 +10,7 @@ use super::cas::Cas;
 use super::fs::{self, FsError};
 use super::index::{RecordRef, Records};
 use super::lock::LockGuard;
-use super::log::{Damage, LogError, LogWriter, Written, read_all};
+use super::log::{Damage, LogError, LogWriter, Segment, Written, read_all, read_unchanged};
 use super::payload;
 use super::record::{FORMAT, Record, Verdict};
 use super::run::RunId;
@@ -90,15 +90,24 @@ impl Store {
     /// Opens a folder to read, writing nothing at all. A folder that is not there is an empty one.
     pub fn open_read(dir: impl Into<PathBuf>) -> Result<Store, StoreError> {
         let dir = dir.into();
-        let (segments, damage) = read_all(&dir.join("log"))?;
-        Ok(Store {
+        Ok(Self::of(read_all(&dir.join("log"))?, dir))
+    }
+
+    /// The same of a folder whose log looks as it did when a store found no [`damage`](Self::damage) in it.
+    pub fn open_unchanged(dir: impl Into<PathBuf>) -> Result<Store, StoreError> {
+        let dir = dir.into();
+        Ok(Self::of(read_unchanged(&dir.join("log"))?, dir))
+    }
+
+    fn of((segments, damage): (Vec<Segment>, Vec<Damage>), dir: PathBuf) -> Self {
+        Store {
             cas: Cas::read_only(dir.join("cas")),
             records: Records::new(segments),
             stat: StatCache::load(&dir.join("stat")),
             damage,
             writer: None,
             dir,
-        })
+        }
     }
 
     /// Opens a folder to build as `run`, under the folder's lock, which the store holds from now on.

@@ -51,15 +51,7 @@ impl Asked<'_> {
         selection: &Selection,
         store: &Store,
     ) -> Result<Plan, FsError> {
-        let (_, profile) = workspace.profile();
-        let mut plan = Plan::new(
-            &workspace.project,
-            profile,
-            graph,
-            selection,
-            store,
-            self.policy(),
-        )?;
+        let mut plan = workspace.plan(graph, selection, store, self.policy())?;
         match self {
             Self::Patterns { .. } => {}
             Self::Shard { shard, .. } => {

@@ -31,6 +31,7 @@ use crate::config::quantity::parse_duration;
 use crate::config::reference::Reference;
 use crate::config::sweepfile::Executor;
 use crate::exec::build::{Build, Outcome, build};
+use crate::exec::docker::Note;
 use crate::exec::event::{Event, Stamped};
 use crate::exec::foretell::{foretell, planned};
 use crate::exec::image::{VenvMaker, venv_key};
@@ -180,6 +181,7 @@ pub(super) fn run_asked(
             plan: &plan,
             profile,
             results: workspace.results(&selection.name),
+            left_containers: false,
         };
         let outcome = outcome_of_fresh(&store, &build)?;
         // Where a row turns out to be damaged there is something to build after all.
@@ -190,6 +192,7 @@ pub(super) fn run_asked(
                     project: &workspace.project,
                     profile,
                     graph: &graph,
+                    selection: &selection,
                     store: &store,
                     plan: &plan,
                     written: &[view.collections.as_slice(), std::slice::from_ref(&view.summary)].concat(),
@@ -286,6 +289,7 @@ impl Attempt<'_> {
         let (mut healed, killed) = end_leftovers(cache)?;
         let mut store = Store::open_write(cache, id.clone(), lock, SystemTime::now())?;
         healed.extend(store.damage().iter().map(ToString::to_string));
+        let mut left_containers = false;
         for run in killed {
             for record in adopt(&mut store, &run)? {
                 healed.push(format!(
@@ -296,7 +300,9 @@ impl Attempt<'_> {
                     .iter()
                     .try_for_each(|shared| shared.note(&store, &record))?;
             }
-            RunDir::of(cache, run).mark_ended()?;
+            let mut dir = RunDir::of(cache, run);
+            left_containers |= Note::is_left_in(&dir.attempts())?;
+            dir.mark_ended()?;
         }
         // Whoever held the lock before may have built it all.
         let (mut graph, mut selection, mut plan) = self.plan(&workspace, &mut store)?;
@@ -319,6 +325,7 @@ impl Attempt<'_> {
             plan: &plan,
             profile: workspace.profile().1,
             results: workspace.results(&selection.name),
+            left_containers,
         };
         if plan.is_fresh() {
             let outcome = outcome_of_fresh(&store, &work)?;

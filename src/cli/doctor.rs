@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::failure::{FRESH, Failure, MACHINERY};
 use super::ls::Format;
-use super::plan::columns;
-use super::print::{json, out};
+use super::print::{columns, json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::config::sweepfile::{Executor, Pool};

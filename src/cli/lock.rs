@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use super::failure::{FRESH, Failure, print_all};
 use super::ls::Format;
-use super::plan::columns;
-use super::print::{json, out};
+use super::print::{columns, json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::cache::fs::write_atomic;

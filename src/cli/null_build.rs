@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use super::build::BuildArgs;
 use super::failure::{FRESH, print_all, rendered, wants_color};
+use super::lock::unpinned;
+use super::plan::edited;
 use super::print::out;
 use super::report::Format;
 use super::results::look;
@@ -20,6 +22,8 @@ use crate::plan::{Policy, State};
 /// A build that may turn out to have nothing to do.
 pub(super) struct NullBuild {
     question: Option<Question>,
+    /// What is asked after an edit.
+    of_parts: Option<Question>,
     watch: Watch,
 }
 
@@ -37,6 +41,9 @@ impl NullBuild {
         let parts = options.iter().map(String::as_bytes);
         let root = is_asked.then(|| root(workspace).ok()).flatten();
         Self {
+            of_parts: root
+                .as_deref()
+                .and_then(|root| edited::question(root, workspace, &args.patterns, &args.changed)),
             question: root.and_then(|root| Question::new(&root, parts)),
             watch: Watch::begin(),
         }
@@ -60,7 +67,9 @@ impl NullBuild {
             ..answer
         };
         // It only saves work, and a cache that cannot be written to is no reason to fail.
-        let _ = self.watch.keep(question, &answer, found);
+        let of_parts = self.of_parts.as_ref();
+        let of_parts = of_parts.filter(|_| unpinned(found.graph, found.selection).is_empty());
+        let _ = self.watch.keep(question, &answer, of_parts, found);
     }
 }
 

@@ -22,3 +22,37 @@ pub(super) fn json(value: &impl Serialize) {
     out(&text);
     out("\n");
 }
+
+/// Text in columns; those after the first that hold numbers are aligned to the right.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..count)
+        .map(|i| {
+            rows.iter()
+                .map(|row| row[i].chars().count())
+                .max()
+                .unwrap_or_default()
+        })
+        .collect();
+    let numeric: Vec<bool> = (0..count)
+        .map(|i| {
+            rows.iter()
+                .skip(1)
+                .all(|r| r[i].starts_with(|c: char| c.is_ascii_digit()))
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(i, cell)| {
+            let pad = " ".repeat(widths[i] - cell.chars().count());
+            if numeric[i] {
+                format!("{pad}{cell}")
+            } else {
+                format!("{cell}{pad}")
+            }
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

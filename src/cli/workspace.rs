@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::changed::ChangedArgs;
 use super::failure::{Failure, print_all};
-use crate::cache::Store;
 use crate::cache::stat::StatCache;
+use crate::cache::{FsError, Store};
 use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
@@ -16,6 +16,7 @@ use crate::config::sweepfile::Profile;
 use crate::exec::WORDS;
 use crate::graph::{Graph, Kind, Selection, TargetId, check_patterns, select};
 use crate::matrix::Point;
+use crate::plan::{Plan, Policy};
 
 /// Where the project is and on which pools it runs.
 #[derive(Debug, Clone, Args)]
@@ -56,11 +57,14 @@ impl Workspace {
 
     /// The same once more, its warnings having been printed before.
     pub(super) fn open_quietly(args: &WorkspaceArgs) -> Result<Self, Failure> {
-        let root = root(args)?;
-        let project = Project::load(&root)?;
+        Self::of(Project::load(&root(args)?)?, args)
+    }
+
+    /// A project that was read.
+    pub(super) fn of(project: Project, args: &WorkspaceArgs) -> Result<Self, Failure> {
         check_patterns(&project)?;
         let profile = project.profile(args.profile.as_deref())?.0.to_owned();
-        let cache = root.join(&project.sweepfile.cache.dir);
+        let cache = project.root.join(&project.sweepfile.cache.dir);
         Ok(Self {
             project,
             cache,
@@ -101,6 +105,17 @@ impl Workspace {
         digest: &mut dyn FnMut(&Path) -> std::io::Result<crate::cache::Digest>,
     ) -> Graph {
         Graph::build(&self.project, self.profile(), digest)
+    }
+
+    /// What of the selection is stale.
+    pub(super) fn plan(
+        &self,
+        graph: &mut Graph,
+        selection: &Selection,
+        store: &Store,
+        policy: Policy,
+    ) -> Result<Plan, FsError> {
+        Plan::new(&self.project, self.profile().1, graph, selection, store, policy)
     }
 
     /// What the words select, with the checks of accuracy that go with it.

@@ -6,6 +6,7 @@ pub mod concurrency;
 pub mod container;
 pub mod diagnostic;
 pub mod emit;
+pub mod entries;
 pub mod git;
 pub mod launcher;
 mod lax;

@@ -27,6 +27,8 @@ pub struct Build<'a> {
     pub profile: &'a Profile,
     /// `results/<sweep>`.
     pub results: PathBuf,
+    /// Runs that were killed may have left containers.
+    pub left_containers: bool,
 }
 
 /// How a build ended.

@@ -1,6 +1,6 @@
 //! The dispatcher: owns the queues and the pools, and starts sessions where there is room.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::build::Build;
 use super::committer::Committer;
+use super::docker::{Heir, Heirs, Host};
 use super::event::Event;
 use super::foretell::{pool_specs, wanted};
 use super::image::VenvMaker;
@@ -20,11 +21,14 @@ use super::session::{self, Done, Ending, Job, Step};
 use super::signals::Interrupt;
 use super::trouble::Trouble;
 use super::vacancy::Vacancy;
+use crate::graph::spec::{Form, Image};
 use crate::plan::{Judge, Policy, Reason, Session};
 use crate::schedule::{self, Fleet, Placement, Queue};
 
 /// What the dispatcher waits for.
 enum Ended {
+    /// What killed runs left.
+    Containers,
     Image {
         jobs: Vec<(Job, schedule::Session)>,
         outcome: Result<ReadyImage, Trouble>,
@@ -43,6 +47,8 @@ struct Waiting {
     others: Queue<(Job, ReadyImage)>,
     running: usize,
     a_quiet_one_runs: bool,
+    /// Places that servers of killed runs hold, by the session that goes on with each.
+    held: BTreeMap<usize, Placement>,
 }
 
 impl Waiting {
@@ -52,7 +58,37 @@ impl Waiting {
         } else {
             &mut self.others
         };
-        queue.push((job, image), wanted);
+        match self.held.remove(&job.index) {
+            Some(place) => queue.push_held((job, image), &wanted, place),
+            None => queue.push((job, image), wanted),
+        }
+    }
+
+    /// Holds the places of servers that killed runs left, and gives the sessions whose pool is another than it was. To
+    /// be called before anything is placed on a pool of containers.
+    fn hold_left(&mut self, host: &Host) -> Vec<usize> {
+        let mut nowhere = Vec::new();
+        for (session, server) in host.left() {
+            let place = Placement {
+                pool: server.pool,
+                // Containers run on this very machine.
+                nodes: vec![0],
+                gpus: server.gpus,
+            };
+            if self.fleet.take(&place) {
+                self.held.insert(session, place);
+            } else {
+                nowhere.push(session);
+            }
+        }
+        nowhere
+    }
+
+    /// The session will not start.
+    fn give_up(&mut self, session: usize) {
+        if let Some(place) = self.held.remove(&session) {
+            self.fleet.release(&place);
+        }
     }
 
     fn next(&mut self) -> Option<((Job, ReadyImage), Placement)> {
@@ -109,6 +145,7 @@ pub(super) async fn run_sessions(
         others: Queue::default(),
         running: 0,
         a_quiet_one_runs: false,
+        held: BTreeMap::new(),
     };
     let committer = Arc::new(Committer::start(run.clone())?);
     let (told, mut vacated) = mpsc::unbounded_channel();
@@ -116,25 +153,43 @@ pub(super) async fn run_sessions(
     let mut placed = HashMap::new();
     let mut done = Vec::new();
     let mut of_image = HashMap::<NodeIndex, Vec<(Job, schedule::Session)>>::new();
+    let mut heirs = Heirs::default();
+    let mut looked_for_left = false;
     for (index, session) in sessions() {
         let job = job(build, run, index, session);
         if let Some(reason) = &session.blocked {
             done.push(not_started(run, &job, &Trouble::own(reason)));
             continue;
         }
+        heirs.any_quiet |= job.quiet;
+        heirs.sessions.extend(heir(&job, session));
         let wanted = wanted(build.graph, session, session.estimate.nominal());
         match images::at_hand(&job.server) {
             Some(image) => waiting.push(job, image, wanted),
             None => of_image.entry(session.image).or_default().push((job, wanted)),
         }
     }
+    let heirs = Arc::new(heirs);
+    let is_container = |image: &Image| matches!(image, Image::Container { .. });
+    let mut waiting_for_images = of_image.values().filter_map(|jobs| jobs.first());
+    if build.left_containers && !waiting_for_images.any(|(job, _)| is_container(&job.server.image)) {
+        // No session comes to the engine, so what killed runs left there is in nobody's way and yet to be ended.
+        let (run, heirs) = (run.clone(), heirs.clone());
+        tasks.spawn(async move {
+            if let Err(error) = run.docker(&heirs).await {
+                let what = format!("a run was killed; whether it left containers is not known: {error}");
+                run.say(Event::Healed { what });
+            }
+            Ended::Containers
+        });
+    }
     for (node, jobs) in of_image {
         // Images are made beside each other and beside sessions; each maker has a lock of its own.
         let (run, maker) = (run.clone(), maker.clone());
         let target = build.graph.dag[node].id.to_string();
-        let server = jobs[0].0.server.clone();
+        let (server, heirs) = (jobs[0].0.server.clone(), heirs.clone());
         tasks.spawn(async move {
-            let outcome = images::ensure(run, maker, target, server).await;
+            let outcome = images::ensure(run, maker, target, server, heirs).await;
             Ended::Image { jobs, outcome }
         });
     }
@@ -178,11 +233,24 @@ pub(super) async fn run_sessions(
             Some(Err(error)) => (error.id(), Err(error)),
         };
         let (mut session, (job, vacancy)) = match (ended, placed.remove(&task)) {
+            (Ok(Ended::Containers), _) => continue,
             (Ok(Ended::Image { jobs, outcome }), _) => {
+                if let Ok(ReadyImage::Container { host, .. }) = &outcome
+                    && !looked_for_left
+                {
+                    looked_for_left = true;
+                    for session in waiting.hold_left(host) {
+                        done.extend(end_left(run, session).await);
+                    }
+                }
                 for (job, wanted) in jobs {
                     match &outcome {
                         Ok(image) => waiting.push(job, image.clone(), wanted),
-                        Err(reason) => done.push(not_started(run, &job, reason)),
+                        Err(reason) => {
+                            waiting.give_up(job.index);
+                            done.push(not_started(run, &job, reason));
+                            done.extend(end_left(run, job.index).await);
+                        }
                     }
                 }
                 continue;
@@ -214,8 +282,31 @@ pub(super) async fn run_sessions(
     };
     for (job, _) in waiting.quiet.iter().chain(waiting.others.iter()) {
         done.push(not_started(run, job, &Trouble::own(reason)));
+        done.extend(end_left(run, job.index).await);
     }
     Ok(done)
+}
+
+/// A session as one that could go on with a server that a killed run left: one whose recipe has a way to make a server
+/// forget what it served before. A combined script starts its own.
+fn heir(job: &Job, session: &Session) -> Option<Heir> {
+    let server = &job.server;
+    let takes_over = server.form != Form::Combined && server.handling.reset.is_some();
+    (takes_over && !server.is_simulated()).then(|| Heir {
+        session: job.index,
+        key: server.key().to_string(),
+        pools: session.pools.clone(),
+        quiet: job.quiet,
+    })
+}
+
+/// Ends what a killed run left for a session that will not start; something only where it could not be ended.
+async fn end_left(run: &Run, session: usize) -> Option<Done> {
+    let error = run.end_left(session).await.err()?;
+    Some(Done {
+        machinery: Some(error.to_string()),
+        ..Done::default()
+    })
 }
 
 fn job(build: &Build<'_>, run: &Run, index: usize, session: &Session) -> Job {

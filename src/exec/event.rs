@@ -65,7 +65,7 @@ pub enum Event {
         target: String,
         reason: String,
     },
-    /// A session got its place; its server is being started.
+    /// A session got its place; its server is being started, or taken over from a run that was killed.
     ServerStarting {
         target: String,
         /// Index into `planned.sessions`.
@@ -79,6 +79,9 @@ pub enum Event {
         /// The attempt's folder, relative to the run's.
         folder: String,
         simulated: bool,
+        /// The run that started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adopted_from: Option<String>,
     },
     ServerReady {
         target: String,

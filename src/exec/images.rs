@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::docker::Heirs;
 use super::event::Event;
 use super::image::{VenvMaker, pull};
 use super::launch::ReadyImage;
@@ -18,12 +19,13 @@ pub(super) fn at_hand(server: &Server) -> Option<ReadyImage> {
     (server.simulated.is_some() || server.image == Image::Builtin).then_some(ReadyImage::Builtin)
 }
 
-/// Makes the image of `server` present.
+/// Makes the image of `server` present; `heirs` are for who comes to the container engine first.
 pub(super) async fn ensure(
     run: Arc<Run>,
     maker: Arc<VenvMaker>,
     target: String,
     server: Arc<Server>,
+    heirs: Arc<Heirs>,
 ) -> Result<ReadyImage, Trouble> {
     if let Some(image) = at_hand(&server) {
         return Ok(image);
@@ -42,7 +44,9 @@ pub(super) async fn ensure(
     let ensured = async {
         match &server.image {
             Image::Builtin => Ok(ReadyImage::Builtin),
-            Image::Container { reference, digest } => container(&run, reference, digest.as_ref(), tell).await,
+            Image::Container { reference, digest } => {
+                container(&run, (reference, digest.as_ref()), &heirs, tell).await
+            }
             Image::Pypi { file, digest } => venv(&maker, &run.root.join(file), *digest, tell).await,
         }
     };
@@ -69,13 +73,13 @@ pub(super) async fn ensure(
 /// A container image, pulled unless the engine has it.
 async fn container(
     run: &Run,
-    reference: &Reference,
-    digest: Option<&ManifestDigest>,
+    (reference, digest): (&Reference, Option<&ManifestDigest>),
+    heirs: &Heirs,
     tell: impl Fn(String),
 ) -> Result<ReadyImage, Trouble> {
     let pinned = digest.or_else(|| reference.digest());
     let digest = pinned.ok_or_else(|| Trouble::Own(format!("`{reference}` has no pin: run `sweep lock`")))?;
-    let host = run.docker().await.map_err(Trouble::machinery)?;
+    let host = run.docker(heirs).await.map_err(Trouble::machinery)?;
     let images = run.store().dir().join("images");
     let pulled = pull::ensure(host.engine(), reference, digest, &images, |progress| {
         tell(progress.to_string());

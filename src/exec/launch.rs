@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::docker::{GpuError, HOME, Host, TEMPORARY, Wanted};
+use super::docker::{GpuError, HOME, Host, LeftServer, NOTE_FILE, TEMPORARY, Wanted};
 use super::gpu::Vendor;
 use super::guard::Order;
 use super::run::{Attempt, Run};
@@ -40,6 +40,15 @@ pub(super) struct Place {
     pub gpus: Vec<u32>,
 }
 
+/// One start on a place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub port: u16,
+    pub attempt: &'a Attempt,
+    /// A server that a killed run left, to be kept in the place of a new one.
+    pub left: Option<&'a LeftServer>,
+}
+
 /// Why a process could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaunchError {
@@ -53,6 +62,8 @@ pub(super) enum LaunchError {
     Link { link: PathBuf, error: std::io::Error },
     #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
     NoMount { pool: String, folder: PathBuf },
+    #[error("it is not what would be started now")]
+    NotTheSame,
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]
@@ -72,16 +83,16 @@ const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// This program, also after its file was replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// Prepares the work folder in `attempt` and says which server to start there.
+/// Prepares the attempt's work folder and says which server to start there.
 pub(super) fn prepare(
     run: &Run,
     server: &Server,
     image: &ReadyImage,
     place: &Place,
-    port: u16,
-    attempt: &Attempt,
+    start: Start<'_>,
 ) -> Result<ServerSpec, LaunchError> {
-    let Launch { order, container } = launch(run, server, image, place, port, attempt)?;
+    let Launch { order, container } = launch(run, server, image, place, start)?;
+    let Start { port, attempt, .. } = start;
     Ok(ServerSpec {
         argv: order.argv,
         env: order.env,
@@ -95,15 +106,15 @@ pub(super) fn prepare(
     })
 }
 
-/// Prepares the work folder in `attempt` and says what to start there, a server or a combined script.
+/// Prepares the attempt's work folder and says what to start there, a server or a combined script.
 pub(super) fn launch(
     run: &Run,
     server: &Server,
     image: &ReadyImage,
     place: &Place,
-    port: u16,
-    attempt: &Attempt,
+    start: Start<'_>,
 ) -> Result<Launch, LaunchError> {
+    let Start { port, attempt, .. } = start;
     let work = attempt.path.join("work");
     fs::create_dir(&work)?;
     let temporary = attempt.temporary(run.path());
@@ -124,9 +135,7 @@ pub(super) fn launch(
         grace_ms: u64::try_from(server.handling.stop_grace.as_millis()).unwrap_or(u64::MAX),
     };
     match image {
-        ReadyImage::Container { image, host } => {
-            contain(run, server, (image, host), place, (port, attempt), &order)
-        }
+        ReadyImage::Container { image, host } => contain(run, server, (image, host), place, start, &order),
         ReadyImage::Builtin | ReadyImage::Venv { .. } => Ok(Launch {
             order,
             container: None,
@@ -140,9 +149,10 @@ fn contain(
     server: &Server,
     (image, host): (&str, &Host),
     place: &Place,
-    (port, attempt): (u16, &Attempt),
+    start: Start<'_>,
     order: &Order,
 ) -> Result<Launch, LaunchError> {
+    let attempt = start.attempt;
     let settings = &run.containers[&place.pool];
     if let Some(mount) = settings.mounts.iter().find(|mount| !mount.host.exists()) {
         return Err(LaunchError::NoMount {
@@ -152,21 +162,27 @@ fn contain(
     }
     let home = attempt.path.join("home");
     fs::create_dir(&home)?;
+    let is_combined = server.form == Form::Combined;
     let container = host.order(&Wanted {
         image,
         order,
-        port,
+        port: start.port,
         settings,
         gpus: &host.gpus(&server.hardware.gpu, &place.gpus)?,
         // A combined script leaves its result there.
-        writes_to_work: server.form == Form::Combined,
+        writes_to_work: is_combined,
         home: &home,
         temporary: &attempt.temporary(run.path()),
-        note: attempt.path.join("container.json"),
+        note: attempt.path.join(NOTE_FILE),
         target: &attempt.target,
         key: &server.key().to_string(),
         attempt: attempt.number,
+        place: (!is_combined).then_some((&place.pool, &place.gpus)),
     });
+    let container = match start.left {
+        Some(left) => container.adopting(left).ok_or(LaunchError::NotTheSame)?,
+        None => container,
+    };
     Ok(Launch {
         order: container.keeper(&order.cwd),
         container: Some(container.contained()),

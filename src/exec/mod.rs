@@ -17,6 +17,7 @@ pub mod docker;
 pub mod doctor;
 pub mod event;
 pub mod foretell;
+mod forget;
 pub mod gather;
 pub mod gpu;
 pub mod guard;

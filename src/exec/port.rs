@@ -70,6 +70,12 @@ fn bind_ipv4(port: u16) -> io::Result<u16> {
     Ok(SocketAddrV4::try_from(rustix::net::getsockname(&probe)?)?.port())
 }
 
+/// The port of a server that runs already; nothing where another session of this process has it.
+pub fn taken_port(port: u16) -> Option<FreePort> {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    reserved.insert(port).then(|| FreePort(port))
+}
+
 /// A socket that is bound but never listens: a fork in another thread holds it a moment longer than this one does,
 /// and a listening one would look like a foreign server then.
 fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -128,6 +134,37 @@ pub async fn wait_released(port: u16, limit: Duration) -> Result<(), PortError> 
     }
 }
 
+/// Waits until nobody is connected to the port any more, `limit` at most; whether it has come to that.
+///
+/// A connection that its client has dropped counts until the server has noticed.
+pub async fn wait_unused(port: u16, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while is_used(port) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    true
+}
+
+fn is_used(port: u16) -> bool {
+    tables()
+        .iter()
+        .flat_map(|table| table.lines().skip(1))
+        .any(|line| is_connection(line, port))
+}
+
+/// Whether a line of `/proc/net/tcp` or `tcp6` is the server's end of a connection to the port, established (01) or
+/// dropped by the client alone (08).
+fn is_connection(line: &str, port: u16) -> bool {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let local = fields.next().and_then(|address| address.split_once(':'));
+    let state = fields.nth(1);
+    local.is_some_and(|(_, hex)| u16::from_str_radix(hex, 16) == Ok(port))
+        && matches!(state, Some("01" | "08"))
+}
+
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -149,13 +186,16 @@ impl Listener {
 
 /// All sockets of this network namespace that listen on the port, over IPv4 and IPv6.
 pub fn listeners(port: u16) -> Vec<Listener> {
-    let read = |table| fs::read_to_string(table).unwrap_or_default();
-    let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
-    tables
+    tables()
         .iter()
         .flat_map(|table| table.lines().skip(1))
         .filter_map(|line| parse(line, port))
         .collect()
+}
+
+/// The sockets of this network namespace, over IPv4 and IPv6.
+fn tables() -> [String; 2] {
+    ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default())
 }
 
 /// Reads one line of `/proc/net/tcp` or `tcp6`, if it is a listener (state 0A) on the port.
@@ -290,6 +330,33 @@ mod tests {
             );
             assert!(listener_owner(port).contains(&std::process::id()));
         }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_taken_once() {
+        let port = free_port().unwrap();
+        assert_eq!(taken_port(port.number()), None);
+        let number = port.number();
+        drop(port);
+        let taken = taken_port(number);
+        assert_eq!(taken.as_ref().map(FreePort::number), Some(number));
+    }
+
+    #[tokio::test]
+    async fn a_connection_counts_until_both_ends_are_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(wait_unused(port, Duration::ZERO).await);
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        assert!(!wait_unused(port, Duration::ZERO).await);
+        drop(client);
+        assert!(
+            !wait_unused(port, Duration::ZERO).await,
+            "the server has not noticed"
+        );
+        drop(server);
+        assert!(wait_unused(port, Duration::from_secs(10)).await);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::docker::{Host, HostError, Owner};
+use super::docker::{Ended, Heirs, Host, HostError, Owner, RemoveError};
 use super::event::{EVENT_VERSION, Event, Stamped};
 use super::guards::Guards;
 use super::process::{GuardBinary, Owned};
@@ -154,20 +154,31 @@ impl Run {
     }
 
     /// This machine's container engine, connected to when it is first asked for. What killed runs left on it is ended
-    /// then.
-    pub async fn docker(&self) -> Result<Arc<Host>, HostError> {
+    /// then, but for what the heirs can go on with.
+    pub async fn docker(&self, heirs: &Heirs) -> Result<Arc<Host>, HostError> {
         let open = async || {
             let cache = self.store().dir().to_path_buf();
             let owner = Owner::new(&cache, &self.id).map_err(|source| HostError::Cache { cache, source })?;
-            let (host, ended) = Host::open(owner).await?;
-            for (name, run) in ended {
-                self.say(Event::Healed {
-                    what: format!("run {run} was killed; its container `{name}` was ended"),
-                });
-            }
+            let (host, ended) = Host::open(owner, heirs).await?;
+            ended.into_iter().for_each(|ended| self.say_ended(ended));
             Ok(Arc::new(host))
         };
         self.docker.get_or_try_init(open).await.cloned()
+    }
+
+    /// Ends the server that a killed run left for a session, unless that has taken it over.
+    pub async fn end_left(&self, session: usize) -> Result<(), RemoveError> {
+        let left = self.docker.get().map(|host| (host, host.inherit(session)));
+        let Some((host, Some(left))) = left else {
+            return Ok(());
+        };
+        host.end(&left).await.map(|ended| self.say_ended(ended))
+    }
+
+    fn say_ended(&self, Ended { name, run }: Ended) {
+        self.say(Event::Healed {
+            what: format!("run {run} was killed; its container `{name}` was ended"),
+        });
     }
 
     pub fn dir(&self) -> MutexGuard<'_, RunDir> {

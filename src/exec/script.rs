@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::event::Event;
 use super::guard::ExitFacts;
-use super::launch::{LaunchError, launch};
+use super::launch::{LaunchError, Start, launch};
 use super::ledger::Ledger;
 use super::log_tail::last_lines;
 use super::measured::Measured;
@@ -149,7 +149,12 @@ async fn run(
         port,
         folder: attempt.folder.clone(),
     });
-    let launch = launch(run, &ledger.job.server, ledger.image, place, port, attempt)?;
+    let start = Start {
+        port,
+        attempt,
+        left: None,
+    };
+    let launch = launch(run, &ledger.job.server, ledger.image, place, start)?;
     let grace = Duration::from_millis(launch.order.grace_ms);
     let log = attempt.path.join(LOG);
     let mut script = Started::spawn_among(&run.guards, launch, &log).await?;

@@ -18,6 +18,8 @@ use super::started::{End, EndError, Launch, Started};
 
 /// How long the kernel may take to free the port of a process that is gone.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server may take to give up requests whose client is gone.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to drop its caches.
 const RESET_LIMIT: Duration = Duration::from_secs(60);
 
@@ -117,9 +119,11 @@ impl Server {
         }
     }
 
-    /// Starts a server without waiting for readiness; an occupied port is refused.
+    /// Starts a server without waiting for readiness; an occupied port is refused, unless by the very server.
     pub async fn spawn(guard: &GuardBinary, spec: ServerSpec) -> Result<Self, StartError> {
-        port::ensure_free(spec.port)?;
+        if !spec.container.as_ref().is_some_and(Contained::is_adopted) {
+            port::ensure_free(spec.port)?;
+        }
         let order = Order {
             argv: spec.argv.clone(),
             env: spec.env.clone(),
@@ -143,6 +147,11 @@ impl Server {
             log: &self.spec.log_path,
         };
         wait_ready(&self.started, readiness).await
+    }
+
+    /// Waits until it serves nobody any more, who may have been a client that is gone; whether that came within a minute.
+    pub async fn idle(&self) -> bool {
+        port::wait_unused(self.spec.port, IDLE_LIMIT).await
     }
 
     /// What it was started from.

@@ -5,25 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::Method;
-
 use super::committer::Committer;
+use super::docker::LeftServer;
 use super::event::Event;
-use super::launch::{Place, ReadyImage, prepare};
+use super::forget::{ready, reset};
+use super::launch::{Place, ReadyImage, Start, prepare};
 use super::ledger::Ledger;
-use super::measure::{LAST_WORDS, MeasureError, measure};
-use super::port::{FreePort, free_port};
+use super::measure::{MeasureError, measure};
+use super::port::{FreePort, free_port, taken_port};
 use super::process::Owned;
-use super::ready::ReadyError;
 use super::run::{Began, Run};
 use super::script;
-use super::server::{ResetError, Server, StopError};
+use super::server::{Server, StopError};
 use super::signals::Interrupt;
 use super::started::{End, EndError};
 use super::trouble::Trouble;
 use super::vacancy::Vacancy;
 use crate::cache::Inputs;
-use crate::config::recipe::{HttpCall, Reset};
 use crate::graph::spec::{Bench, Client, Server as ServerTarget};
 use crate::matrix::Point;
 use crate::plan::SERVER_START_MS;
@@ -86,11 +84,16 @@ struct Live {
     /// Reserved for as long as it lives; a recipe's own port is not ours to reserve.
     _port: Option<FreePort>,
     start_ms: u64,
+    /// The run that started it, where that was killed.
+    adopted_from: Option<String>,
     /// Its processes' temporary files, gone with it.
-    temporary: PathBuf,
+    temporary: Vec<PathBuf>,
     /// Whether a bench has run on it, so that it has something to forget.
     used: bool,
 }
+
+/// The name of the fact of a bench that says which run started its server, where that was another.
+const ADOPTED_FROM: &str = "adopted_from";
 
 /// Runs the session to its end. Never fails as a whole: each point has its ending.
 pub(super) async fn run(
@@ -114,6 +117,7 @@ pub(super) async fn run(
         },
         live: None,
         starts: 0,
+        adoptions: 0,
         last_failure: Trouble::Own(String::new()),
     };
     for step in &job.steps {
@@ -124,6 +128,10 @@ pub(super) async fn run(
         }
     }
     session.stop().await;
+    if let Err(error) = run.end_left(job.index).await {
+        session.ledger.done.server_lives = true;
+        session.ledger.done.machinery = Some(error.to_string());
+    }
     let done = session.ledger.done;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for ending in done.endings.values() {
@@ -146,6 +154,8 @@ struct Session<'a> {
     ledger: Ledger<'a>,
     live: Option<Live>,
     starts: u32,
+    /// Those of them in which nothing was started, as a killed run had left a server.
+    adoptions: u32,
     /// Why the server failed the last time.
     last_failure: Trouble,
 }
@@ -196,10 +206,12 @@ impl Session<'_> {
             &attempt.path,
         )
         .await;
-        let facts = [
-            (SERVER_START_MS.to_owned(), live.start_ms.to_string()),
-            ("server".to_owned(), self.ledger.job.server_id.clone()),
-        ];
+        let start = match &live.adopted_from {
+            Some(run) => (ADOPTED_FROM, run.clone()),
+            None => (SERVER_START_MS, live.start_ms.to_string()),
+        };
+        let server = ("server", self.ledger.job.server_id.clone());
+        let facts = [start, server].map(|(name, value)| (name.to_owned(), value));
         self.live = Some(Live { used: true, ..live });
         match measured {
             Ok(measured) => {
@@ -249,11 +261,14 @@ impl Session<'_> {
 
     /// Whether something may be started once more.
     fn may_start(&self) -> bool {
-        self.starts <= self.ledger.run.retries && !self.ledger.done.server_lives
+        self.starts - self.adoptions <= self.ledger.run.retries && !self.ledger.done.server_lives
     }
 
     /// A server without memory of earlier points: the live one after its reset, or a new one.
     async fn ready_server(&mut self) -> Result<Live, Trouble> {
+        if self.starts == 0 {
+            self.adopt().await?;
+        }
         if let Some(live) = self.live.take() {
             if !live.used {
                 return Ok(live);
@@ -286,7 +301,7 @@ impl Session<'_> {
                 return Err(self.last_failure.within(&tries));
             }
             self.starts += 1;
-            match self.start().await {
+            match self.start(None).await {
                 Ok(live) => return Ok(live),
                 Err(reason) if self.ledger.run.interrupts.level() != Interrupt::None => return Err(reason),
                 Err(reason) => {
@@ -301,15 +316,49 @@ impl Session<'_> {
         }
     }
 
-    async fn start(&mut self) -> Result<Live, Trouble> {
+    /// Takes over the server that a killed run left for this session, if there is one.
+    async fn adopt(&mut self) -> Result<(), Trouble> {
+        let ReadyImage::Container { host, .. } = self.ledger.image else {
+            return Ok(());
+        };
+        let Some(left) = host.inherit(self.ledger.job.index) else {
+            return Ok(());
+        };
+        self.starts += 1;
+        self.adoptions += 1;
+        let reason = match self.start(Some(&left)).await {
+            Ok(live) => {
+                self.live = Some(live);
+                return Ok(());
+            }
+            Err(reason) => reason,
+        };
+        if let Err(error) = host.end(&left).await {
+            self.ledger.done.server_lives = true;
+            self.ledger.done.machinery = Some(error.to_string());
+            return Err(Trouble::machinery(error));
+        }
+        if self.ledger.run.interrupts.level() != Interrupt::None {
+            return Err(reason);
+        }
+        let run = &left.run;
+        let failed = reason.within(&format!("the server that run {run} left was not taken over"));
+        self.server_failed(failed, self.may_start());
+        Ok(())
+    }
+
+    /// Starts a server and waits until it is ready; `left` is one to go on with in its place.
+    async fn start(&mut self, left: Option<&LeftServer>) -> Result<Live, Trouble> {
         let attempt = self
             .ledger
             .run
             .attempt(&self.ledger.job.server_id)
             .map_err(Trouble::own)?;
-        let (port, number) = match self.ledger.job.server.handling.port.filter(|_| !self.simulated()) {
-            Some(number) => (None, number),
-            None => {
+        let own = self.ledger.job.server.handling.port.filter(|_| !self.simulated());
+        let (port, number) = match (left, own) {
+            (Some(left), None) => (taken_port(left.port), left.port),
+            (_, Some(number)) => (None, number),
+            (None, None) => {
                 let port = free_port().map_err(|e| Trouble::Own(format!("find a free port: {e}")))?;
                 let number = port.number();
                 (Some(port), number)
@@ -325,14 +374,19 @@ impl Session<'_> {
             attempt: self.starts,
             folder: attempt.folder.clone(),
             simulated: self.simulated(),
+            adopted_from: left.map(|left| left.run.clone()),
         });
+        let start = Start {
+            port: number,
+            attempt: &attempt,
+            left,
+        };
         let spec = prepare(
             self.ledger.run,
             &self.ledger.job.server,
             self.ledger.image,
             self.ledger.place,
-            number,
-            &attempt,
+            start,
         )
         .map_err(|error| {
             if error.is_machinery() {
@@ -345,24 +399,26 @@ impl Session<'_> {
         let mut server = Server::spawn(&self.ledger.run.guard, spec)
             .await
             .map_err(Trouble::own)?;
-        self.ledger.done.servers_started += 1;
+        self.ledger.done.servers_started += usize::from(left.is_none());
         if let Err(error) = self.ledger.run.owns(server.owned()) {
             let _ = server.kill().await;
             return Err(Trouble::own(error));
         }
         let ready = tokio::select! {
-            ready = server.ready() => ready.map_err(|error| match error {
-                ReadyError::Died { end: End::Machinery(reason), .. } => Trouble::Machinery(reason),
-                error => Trouble::own(error),
-            }),
+            ready = ready(&server, left.is_some()) => ready,
             () = self.ledger.run.interrupts.reached(Interrupt::Graceful) => Err(Trouble::own(INTERRUPTED)),
         };
         let live = Live {
             server,
             _port: port,
             start_ms: began.elapsed().as_millis() as u64,
-            temporary: attempt.temporary(self.ledger.run.path()),
-            used: false,
+            adopted_from: left.map(|left| left.run.clone()),
+            temporary: left
+                .and_then(|left| left.temporary.clone())
+                .into_iter()
+                .chain([attempt.temporary(self.ledger.run.path())])
+                .collect(),
+            used: left.is_some(),
         };
         match ready {
             Ok(()) => {
@@ -401,7 +457,9 @@ impl Session<'_> {
             Ok(_) => {
                 // What stays journalled is looked for once more by the next run, and not found.
                 let _ = self.ledger.run.releases(&owned);
-                let _ = std::fs::remove_dir_all(&live.temporary);
+                for folder in &live.temporary {
+                    let _ = std::fs::remove_dir_all(folder);
+                }
                 self.ledger.run.say(Event::ServerStopped {
                     target: self.ledger.job.server_id.clone(),
                     session: self.ledger.job.index,
@@ -437,43 +495,4 @@ impl Session<'_> {
             will_retry,
         });
     }
-}
-
-fn died_between(server: &Server, end: End) -> Trouble {
-    match end {
-        End::Machinery(reason) => Trouble::Machinery(reason),
-        end => Trouble::Own(format!(
-            "it died between two points ({end}); its last words:\n{}",
-            server.last_words(LAST_WORDS)
-        )),
-    }
-}
-
-/// Makes the server forget what earlier points left in it.
-async fn reset(server: &Server, reset: Option<&Reset>, simulated: bool) -> Result<(), Trouble> {
-    if let Some(end) = server.end() {
-        return Err(died_between(server, end));
-    }
-    let call = match reset {
-        // Whatever the engine's way is, the simulator in its place has a cache of its own to empty.
-        _ if simulated => HttpCall("POST /reset_prefix_cache".to_owned()),
-        Some(Reset { http: Some(call), .. }) => call.clone(),
-        Some(_) => return Ok(()),
-        None => return Err(Trouble::own("its recipe has no reset")),
-    };
-    let (method, path) = call.parts();
-    let method = if method == "POST" {
-        Method::POST
-    } else {
-        Method::GET
-    };
-    let Err(error) = server.reset(method, path).await else {
-        return Ok(());
-    };
-    if let ResetError::NoAnswer { .. } = error
-        && let Some(end) = server.death().await
-    {
-        return Err(died_between(server, end));
-    }
-    Err(Trouble::Own(format!("it could not be reset: {error}")))
 }

@@ -1,7 +1,7 @@
 //! Which points are checked for accuracy: InferenceX's choice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::point::{Point, Topology};
 use crate::config::changelog::ScenarioType;
@@ -71,10 +71,8 @@ fn highest_and_middle(points: &[Point], eligible: impl Iterator<Item = usize>) -
     let mut groups = HashMap::<_, BTreeMap<u32, Vec<usize>>>::new();
     for i in eligible {
         let point = &points[i];
-        let dp_attn = matches!(point.topology, Topology::Single(p) if p.dp_attn);
-        let group = (fleet(point), point.lengths(), point.spec_decoding, dp_attn);
         groups
-            .entry(group)
+            .entry(sizes_apart(point))
             .or_default()
             .entry(point.conc)
             .or_default()
@@ -103,6 +101,23 @@ fn highest<'a, G: Hash + Eq>(
         }
     }
     best.into_values().collect()
+}
+
+/// A number for the points that a point competes with for the checks of [`EvalPolicy::Default`]; none for one that is
+/// never checked. The same in every run of one program.
+pub fn default_group(point: &Point) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    match point.topology {
+        Topology::Single(_) => sizes_apart(point).hash(&mut hasher),
+        Topology::Multi { .. } => point.deployment().hash(&mut hasher),
+    }
+    can_be_checked(point).then(|| hasher.finish())
+}
+
+/// What is equal for points of one node that differ in sizes and concurrency only.
+fn sizes_apart(point: &Point) -> impl Hash + Eq + use<'_> {
+    let dp_attn = matches!(point.topology, Topology::Single(p) if p.dp_attn);
+    (fleet(point), point.lengths(), point.spec_decoding, dp_attn)
 }
 
 fn fleet(point: &Point) -> [&str; 4] {

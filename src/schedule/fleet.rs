@@ -108,6 +108,18 @@ impl Fleet {
         Some(placement)
     }
 
+    /// Holds exactly this place for what is there already; false where it is not there, or not free.
+    pub fn take(&mut self, placement: &Placement) -> bool {
+        let is_free = self
+            .pool(&placement.pool)
+            .is_some_and(|pool| pool.is_free(placement));
+        if is_free {
+            self.pool_mut(&placement.pool).mark(placement, true);
+            self.placements.insert(placement.clone());
+        }
+        is_free
+    }
+
     /// Gives back what a placement holds.
     ///
     /// # Panics
@@ -213,6 +225,32 @@ mod tests {
         assert_eq!(fleet.try_place(&wide).unwrap().pool, "b");
         assert_eq!(fleet.try_place(&narrow).unwrap().pool, "a");
         assert_eq!(fleet.try_place(&narrow), None);
+    }
+
+    #[test]
+    fn a_place_is_taken_if_it_is_free() {
+        let mut fleet = Fleet::new(vec![
+            pool("s", 1, 8, Share::Gpu),
+            pool("x", 1, 8, Share::Exclusive),
+        ]);
+        let at = |pool: &str, node, gpus: &[u32]| Placement {
+            pool: pool.to_owned(),
+            nodes: vec![node],
+            gpus: gpus.to_vec(),
+        };
+        let there = at("s", 0, &[4, 5]);
+        assert!(fleet.take(&there) && !fleet.take(&there));
+        assert!(!fleet.take(&at("s", 0, &[5, 6])), "one of them is held");
+        for nowhere in [at("s", 0, &[8]), at("s", 1, &[0]), at("gone", 0, &[0])] {
+            assert!(!fleet.take(&nowhere), "{nowhere:?}");
+        }
+        let beside = fleet.try_place(&demand(1, 6, &["s"])).unwrap();
+        assert_eq!(beside.gpus, [0, 1, 2, 3, 6, 7]);
+        fleet.release(&there);
+        assert_eq!(fleet.try_place(&demand(1, 2, &["s"])), Some(there));
+
+        assert!(fleet.take(&at("x", 0, &[0, 1])));
+        assert!(!fleet.take(&at("x", 0, &[2, 3])), "the node is held whole");
     }
 
     #[test]

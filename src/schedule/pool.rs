@@ -97,6 +97,17 @@ impl Pool {
         })
     }
 
+    /// Whether all that the placement stands for is there and nobody holds it.
+    pub(super) fn is_free(&self, placement: &Placement) -> bool {
+        let whole = self.takes_whole_nodes(placement.nodes.len());
+        let is_free = |node: &Node| {
+            let mut gpus = placement.gpus.iter();
+            gpus.all(|gpu| node.0.get(*gpu as usize) == Some(&false)) && (!whole || node.is_idle())
+        };
+        let mut nodes = placement.nodes.iter();
+        nodes.all(|index| self.nodes.get(*index as usize).is_some_and(is_free))
+    }
+
     /// Holds, or frees, what this pool's placement stands for.
     pub(super) fn mark(&mut self, placement: &Placement, held: bool) {
         let whole = self.takes_whole_nodes(placement.nodes.len());

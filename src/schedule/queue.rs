@@ -34,6 +34,8 @@ pub struct Session {
 /// at, and it does not matter how many wait.
 #[derive(Debug)]
 pub struct Queue<T> {
+    /// Those whose place the fleet holds for them already.
+    held: BTreeMap<Rank, (T, Placement)>,
     demands: Vec<Waiting<T>>,
     arrivals: u64,
 }
@@ -88,6 +90,7 @@ impl<T> Waiting<T> {
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
+            held: BTreeMap::new(),
             demands: Vec::new(),
             arrivals: 0,
         }
@@ -97,12 +100,7 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Adds a session. One that [never fits](Fleet::fits_ever) waits forever and hinders nobody.
     pub fn push(&mut self, item: T, session: Session) {
-        let rank = (
-            Reverse(session.priority),
-            Reverse(session.estimate),
-            self.arrivals,
-        );
-        self.arrivals += 1;
+        let rank = self.rank(&session);
         let known = self
             .demands
             .iter()
@@ -115,10 +113,28 @@ impl<T> Queue<T> {
         self.demands[at].passes.insert(rank, 0);
     }
 
+    /// Adds a session whose place the fleet holds for it already, and which so goes before all that wait for one.
+    pub fn push_held(&mut self, item: T, session: &Session, place: Placement) {
+        let rank = self.rank(session);
+        self.held.insert(rank, (item, place));
+    }
+
+    fn rank(&mut self, session: &Session) -> Rank {
+        self.arrivals += 1;
+        (
+            Reverse(session.priority),
+            Reverse(session.estimate),
+            self.arrivals,
+        )
+    }
+
     /// Takes out the first session in order that can be placed now, and its place in the fleet.
     ///
     /// Call it until it gives nothing, whenever sessions were added or placements released.
     pub fn next(&mut self, fleet: &mut Fleet) -> Option<(T, Placement)> {
+        if let Some((_, placed)) = self.held.pop_first() {
+            return Some(placed);
+        }
         let (at, rank, placement) = self.place_first(fleet)?;
         for above in &mut self.demands {
             if fleet.could_hold(&placement.pool, &above.demand) {
@@ -160,7 +176,8 @@ impl<T> Queue<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let all = self.demands.iter().flat_map(|waiting| &waiting.items);
         let by_rank: BTreeMap<&Rank, &T> = all.collect();
-        by_rank.into_values()
+        let held = self.held.values().map(|(item, _)| item);
+        held.chain(by_rank.into_values())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -168,7 +185,8 @@ impl<T> Queue<T> {
     }
 
     pub fn len(&self) -> usize {
-        self.demands.iter().map(|waiting| waiting.items.len()).sum()
+        let waiting = self.demands.iter().map(|waiting| waiting.items.len());
+        self.held.len() + waiting.sum::<usize>()
     }
 }
 
@@ -218,6 +236,18 @@ mod tests {
                 .all(|item| queue.next(&mut fleet).unwrap().0 == *item)
         );
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_has_its_place_goes_first_and_stays_there() {
+        let (mut queue, mut fleet) = (Queue::default(), fleet(2));
+        let place = fleet.try_place(&session(1, 0, 0).demand).unwrap();
+        queue.push("urgent", session(2, 9, 9));
+        queue.push_held("placed", &session(1, 0, 1), place.clone());
+        assert_eq!(queue.next(&mut fleet), Some(("placed", place.clone())));
+        assert_eq!(queue.next(&mut fleet), None, "one node is still held");
+        fleet.release(&place);
+        assert_eq!(queue.next(&mut fleet).unwrap().0, "urgent");
     }
 
     #[test]

@@ -62,21 +62,28 @@ impl Lab {
         if plan.image == IMAGE {
             dockerd.load(&sweep_and_bash("/bin/false"), IMAGE);
         }
-        let pool = format!("executor: docker, launcher: lab, {}", plan.pool);
-        let project = project(plan, &pool, plan.image);
-        let container = plan.container;
-        project.write(
-            "runners/lab.yaml",
-            &format!("executor: docker\ncontainer: {container}\n"),
-        );
+        let project = on_an_engine(plan);
         Some(Self { project, dockerd })
+    }
+
+    /// One more project on the same engine, in another folder.
+    pub(crate) fn another_project(&self, plan: &Plan<'_>) -> Project {
+        on_an_engine(plan)
     }
 
     /// `sweep` with these words, to be started on the engine.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.project.command(words);
+        self.command_in(&self.project, words)
+    }
+
+    fn command_in(&self, project: &Project, words: &[&str]) -> Command {
+        let mut command = project.command(words);
         command.env("DOCKER_HOST", self.dockerd.host());
         command
+    }
+
+    pub(crate) fn start_in(&self, project: &Project, words: &[&str]) -> Running {
+        project.start_command(self.command_in(project, words))
     }
 
     pub(crate) fn start(&self, words: &[&str]) -> Running {
@@ -118,6 +125,18 @@ impl Lab {
         let logs = files.iter().filter(|path| path.ends_with("server.log"));
         logs.map(|log| std::fs::read_to_string(log).unwrap()).collect()
     }
+}
+
+/// A project whose pool is of containers.
+fn on_an_engine(plan: &Plan<'_>) -> Project {
+    let pool = format!("executor: docker, launcher: lab, {}", plan.pool);
+    let project = project(plan, &pool, plan.image);
+    let container = plan.container;
+    project.write(
+        "runners/lab.yaml",
+        &format!("executor: docker\ncontainer: {container}\n"),
+    );
+    project
 }
 
 /// The simulator and a shell, in an image of nothing else; one of another entry point is another image.

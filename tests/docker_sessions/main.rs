@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod adoption;
 #[path = "../containers/mod.rs"]
 mod containers;
 mod crash;

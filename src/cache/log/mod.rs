@@ -12,5 +12,5 @@ mod writer;
 
 pub use frame::{Damaged, FORMAT};
 pub use pack::{Forgotten, Origin, Pack};
-pub use reader::{Damage, LogError, Placed, Segment, read_all, read_bytes};
+pub use reader::{Damage, LogError, Placed, Segment, read_all, read_bytes, read_unchanged};
 pub use writer::{LogWriter, Written};

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::super::fs::{self, FsError};
 use super::super::payload::{Head, PayloadError};
 use super::super::record::FORMAT as RECORD_FORMAT;
-use super::frame::{self, Damaged, FORMAT, Layout, Newer};
+use super::frame::{self, Checksums, Damaged, FORMAT, Layout, Newer};
 use super::pack::{Entry, Forgotten, Origin};
 
 /// How the names of segments end.
@@ -152,17 +152,26 @@ type Read = (Vec<Segment>, Vec<Damage>);
 ///
 /// Damage is told, not an error: only what the file system refuses and a later format are.
 pub fn read_all(dir: &Path) -> Result<(Vec<Segment>, Vec<Damage>), LogError> {
+    read_with(dir, Checksums::Now)
+}
+
+/// The same of a folder that looks as it did when it was read before without any damage: checksums are not compared again.
+pub fn read_unchanged(dir: &Path) -> Result<(Vec<Segment>, Vec<Damage>), LogError> {
+    read_with(dir, Checksums::Before)
+}
+
+fn read_with(dir: &Path, checksums: Checksums) -> Result<Read, LogError> {
     for _ in 1..LISTS {
-        if let Some(read) = read_listed(dir, true)? {
+        if let Some(read) = read_listed(dir, true, checksums)? {
             return Ok(read);
         }
     }
-    Ok(read_listed(dir, false)?.unwrap_or_default())
+    Ok(read_listed(dir, false, checksums)?.unwrap_or_default())
 }
 
 /// Reads what the folder lists; `None` where one went meanwhile, as when a compaction replaces segments by a pack that
 /// this list does not hold yet.
-fn read_listed(dir: &Path, whole: bool) -> Result<Option<Read>, LogError> {
+fn read_listed(dir: &Path, whole: bool, checksums: Checksums) -> Result<Option<Read>, LogError> {
     let mut segments = Vec::new();
     let mut damages = Vec::new();
     for (name, is_file) in fs::list(dir)? {
@@ -176,7 +185,7 @@ fn read_listed(dir: &Path, whole: bool) -> Result<Option<Read>, LogError> {
             }
             continue;
         };
-        let (segment, damage) = read_bytes(name, bytes, path)?;
+        let (segment, damage) = read_segment(name, bytes, path, checksums)?;
         segments.push(segment);
         damages.extend(damage);
     }
@@ -191,8 +200,17 @@ pub fn read_bytes(
     bytes: Vec<u8>,
     path: PathBuf,
 ) -> Result<(Segment, Option<Damage>), LogError> {
+    read_segment(name, bytes, path, Checksums::Now)
+}
+
+fn read_segment(
+    name: String,
+    bytes: Vec<u8>,
+    path: PathBuf,
+    checksums: Checksums,
+) -> Result<(Segment, Option<Damage>), LogError> {
     let newer = |path: PathBuf, found, reads| LogError::Newer { path, found, reads };
-    let scan = match frame::scan(&bytes) {
+    let scan = match frame::scan(&bytes, checksums) {
         Ok(scan) => scan,
         Err(Newer(found)) => return Err(newer(path, found, FORMAT)),
     };

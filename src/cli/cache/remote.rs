@@ -17,7 +17,7 @@ use crate::cache::remote::{fetch, push};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::ShortSize;
 use crate::graph::{Kind, SelectError};
-use crate::plan::{Plan, Policy};
+use crate::plan::Policy;
 
 /// Send what has been measured to the remote cache.
 ///
@@ -119,16 +119,8 @@ pub(super) fn take(arguments: &WorkspaceArgs, args: &PullArgs) -> Result<ExitCod
     let mut graph = workspace.graph();
     let selection = workspace.select(&graph, &args.patterns)?;
     let mut store = cache.change(args.no_wait)?;
-    let (_, profile) = workspace.profile();
     let policy = Policy::default();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        policy,
-    )?;
+    let plan = workspace.plan(&mut graph, &selection, &store, policy)?;
     let keys = missing(&graph, &store, &plan);
     let fetched = fetch(&client, &mut store, &keys)?;
     match args.format {

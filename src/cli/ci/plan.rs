@@ -22,7 +22,7 @@ use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
 use crate::exec::run::unix_ms;
 use crate::graph::Graph;
-use crate::plan::{Deal, Handover, Plan, PlannedShard, Policy, Shard};
+use crate::plan::{Deal, Handover, PlannedShard, Policy, Shard};
 
 /// Deal what is stale out to CI jobs, and print their matrix.
 ///
@@ -80,14 +80,7 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         max_age: args.max_age,
         now_unix_ms,
     };
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        policy,
-    )?;
+    let plan = workspace.plan(&mut graph, &selection, &store, policy)?;
     print_all(note_of_evals(selection.evals(&graph).count()).as_slice());
     refuse_broken(&graph, &selection)?;
     refuse_unrunnable(&workspace, &graph, &selection, &plan)?;

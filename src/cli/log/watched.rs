@@ -90,6 +90,10 @@ impl Watched {
         let target = match self.attempts.of(id) {
             None | Some(Attempt::Image { .. }) => return Ok(()),
             Some(Attempt::Server { target, .. }) => {
+                let mut sessions = self.board.sessions.values();
+                let session = sessions.find(|session| session.server == target);
+                let from = session.and_then(|session| session.place.as_ref()?.adopted_from.as_ref());
+                lines.extend(from.map(|run| format!("adopted from run {run}, which was killed")));
                 lines.extend(failed(&target));
                 target
             }

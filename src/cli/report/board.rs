@@ -112,6 +112,7 @@ impl Board {
                 node,
                 gpus,
                 simulated,
+                adopted_from,
                 ..
             } => {
                 let session = self.sessions.entry(*session).or_default();
@@ -122,6 +123,7 @@ impl Board {
                     node: node.clone(),
                     gpus: gpus.clone(),
                     simulated: *simulated,
+                    adopted_from: adopted_from.clone(),
                 });
             }
             Event::ServerReady { target, session, .. } => {
@@ -163,6 +165,7 @@ impl Board {
                     node: node.clone(),
                     gpus: gpus.clone(),
                     simulated: false,
+                    adopted_from: None,
                 });
                 let bench = target.clone();
                 self.stage(*session, Stage::Measuring { bench });

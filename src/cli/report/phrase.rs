@@ -36,6 +36,9 @@ pub(super) fn place(place: &Place) -> String {
     if place.simulated {
         words.push("simulated".to_owned());
     }
+    if let Some(run) = &place.adopted_from {
+        words.push(format!("adopted from run {run}"));
+    }
     words.join(", ")
 }
 

@@ -88,12 +88,14 @@ fn words(board: &Board, event: &Event) -> Option<(&'static str, String)> {
             node,
             port,
             attempt,
+            adopted_from,
             ..
         } => {
             let place = phrase::place(place(board, *session)?);
             let again = (*attempt > 1).then(|| format!(", attempt {attempt}"));
             let text = format!("{target} ({place}, node {}, port {port}", indices(node));
-            ("start", text + &again.unwrap_or_default() + ")")
+            let verb = if adopted_from.is_some() { "adopt" } else { "start" };
+            (verb, text + &again.unwrap_or_default() + ")")
         }
         Event::ServerReady {
             target,
@@ -224,6 +226,34 @@ mod tests {
         assert_eq!(
             line(&board, &started).as_deref(),
             Some("[ 13.0s] script  bench:k/1k1k/tp1/c4 (pool h200, GPU 2, node 1, port 30001)")
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_adopted_tells_from_which_run() {
+        let mut board = Board::after(&story());
+        let adopted = at(
+            1_013_000,
+            Event::ServerStarting {
+                target: "server:k/1k1k/tp1/c4".to_owned(),
+                session: 3,
+                pool: "h200".to_owned(),
+                node: vec![0],
+                gpus: vec![0, 1],
+                port: 30_001,
+                attempt: 1,
+                folder: "attempts/3-1".to_owned(),
+                simulated: false,
+                adopted_from: Some("20261122T040412Z-0a1b2c".to_owned()),
+            },
+        );
+        board.apply(&adopted);
+        assert_eq!(
+            line(&board, &adopted).as_deref(),
+            Some(
+                "[ 13.0s] adopt   server:k/1k1k/tp1/c4 (pool h200, GPUs 0-1, adopted from run \
+                 20261122T040412Z-0a1b2c, node 0, port 30001)"
+            )
         );
     }
 

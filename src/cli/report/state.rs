@@ -47,6 +47,8 @@ pub struct Place {
     pub node: Vec<u32>,
     pub gpus: Vec<u32>,
     pub simulated: bool,
+    /// The run that started the server, where that was killed.
+    pub adopted_from: Option<String>,
 }
 
 /// How far a session is.

@@ -35,6 +35,7 @@ pub(in crate::cli) fn story() -> Vec<Stamped> {
         attempt,
         folder: format!("attempts/{session}-{attempt}"),
         simulated: pool == "h200",
+        adopted_from: None,
     };
     let started = |conc| Event::BenchStarted {
         target: bench(conc),
@@ -180,6 +181,7 @@ pub(in crate::cli) fn any_event() -> impl Strategy<Value = Event> {
                 attempt: 1,
                 folder: "f".to_owned(),
                 simulated: flag,
+                adopted_from: None,
             },
             2 => Event::ServerReady {
                 target,

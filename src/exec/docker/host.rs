@@ -1,12 +1,15 @@
 //! This machine's container engine, as one run uses it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{getgid, getuid};
 
 use super::connect::{ConnectError, Endpoint, Engine, Make, told};
-use super::engine::insist;
-use super::labels::{LeftoverError, Owner, end_leftovers};
+use super::engine::{RemoveError, insist, remove_from};
+use super::labels::{Ended, LeftoverError, Owner, sort_leftovers};
+use super::left::{Heirs, LeftServer, server_labels, start_digest};
 use super::order::{self, ContainerOrder, Gpus, Parts};
 use crate::config::container::{Container, User};
 use crate::exec::gpu::{AmdError, AmdNodes, Vendor};
@@ -47,6 +50,8 @@ pub struct Host {
     owner: Owner,
     /// The engine's root is this user, as far as the host can tell.
     is_rootless: bool,
+    /// Servers of killed runs, by the session that is to go on with each.
+    left: Mutex<BTreeMap<usize, LeftServer>>,
 }
 
 /// What a container is to run.
@@ -66,13 +71,15 @@ pub struct Wanted<'a> {
     pub target: &'a str,
     pub key: &'a str,
     pub attempt: u32,
+    /// The pool and its GPUs, of a server that a later run may go on with.
+    pub place: Option<(&'a str, &'a [u32])>,
 }
 
 impl Host {
-    /// Connects, and ends what dead runs of the same cache folder left: the names of those containers and their runs.
+    /// Connects, keeps what dead runs of the same cache folder left for the heirs, and ends and tells the rest of it.
     ///
     /// Only for who holds the cache's lock.
-    pub async fn open(owner: Owner) -> Result<(Self, Vec<(String, String)>), HostError> {
+    pub async fn open(owner: Owner, heirs: &Heirs) -> Result<(Self, Vec<Ended>), HostError> {
         let engine = Engine::connect().await?;
         if let Endpoint::Tcp(_) = engine.endpoint {
             return Err(HostError::Remote {
@@ -85,13 +92,42 @@ impl Host {
             reason: told(&error),
         })?;
         let security = info.security_options.unwrap_or_default();
-        let ended = end_leftovers(&engine, &owner).await?;
+        let sorted = sort_leftovers(&engine, &owner, heirs).await?;
         let host = Self {
             engine,
             owner,
             is_rootless: security.iter().any(|option| option.starts_with("name=rootless")),
+            left: Mutex::new(sorted.inherited),
         };
-        Ok((host, ended))
+        Ok((host, sorted.ended))
+    }
+
+    /// The servers that still wait for their sessions.
+    pub fn left(&self) -> Vec<(usize, LeftServer)> {
+        let left = self.waiting().clone();
+        left.into_iter().collect()
+    }
+
+    /// The server that a session is to go on with: once, as it is the session's from then on.
+    pub fn inherit(&self, session: usize) -> Option<LeftServer> {
+        self.waiting().remove(&session)
+    }
+
+    /// Ends and removes a server that nobody goes on with.
+    pub async fn end(&self, left: &LeftServer) -> Result<Ended, RemoveError> {
+        let removed = remove_from(&self.engine.client, &left.id).await;
+        removed.map_err(|error| RemoveError::Refused {
+            name: left.name.clone(),
+            reason: told(&error),
+        })?;
+        Ok(Ended {
+            name: left.name.clone(),
+            run: left.run.clone(),
+        })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<usize, LeftServer>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn engine(&self) -> &Engine {
@@ -129,20 +165,28 @@ impl Host {
                 })
             }
         };
+        let mut body = order::body(&Parts {
+            image: wanted.image,
+            argv: &wanted.order.argv,
+            env: &wanted.order.env,
+            labels: &self.owner.labels(wanted.target, wanted.attempt),
+            port: wanted.port,
+            settings: wanted.settings,
+            gpus: wanted.gpus,
+            work: (&wanted.order.cwd, wanted.writes_to_work),
+            owner,
+        });
+        let start = start_digest(&body, wanted.key);
+        if let Some(place) = wanted.place {
+            let labels = server_labels(start.clone(), wanted.key, place, wanted.port);
+            body.labels.get_or_insert_default().extend(labels);
+        }
         ContainerOrder {
             engine: self.engine.endpoint.to_string(),
             name: self.owner.name(wanted.key, wanted.attempt),
-            body: order::body(&Parts {
-                image: wanted.image,
-                argv: &wanted.order.argv,
-                env: &wanted.order.env,
-                labels: &self.owner.labels(wanted.target, wanted.attempt),
-                port: wanted.port,
-                settings: wanted.settings,
-                gpus: wanted.gpus,
-                work: (&wanted.order.cwd, wanted.writes_to_work),
-                owner,
-            }),
+            start,
+            body,
+            adopts: None,
             grace_ms: wanted.order.grace_ms,
             note: wanted.note.clone(),
         }

@@ -1,4 +1,4 @@
-//! The keeper of one container, `sweep container`: creates it, copies its log to standard output, waits for its end,
+//! The keeper of one container, `sweep container`: creates it, or takes over one that a killed run left, copies its log to standard output, waits for its end,
 //! stops and removes it. It runs under a guard, and is told to end by TERM.
 
 use std::collections::HashMap;
@@ -63,15 +63,13 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
         Ok(client) => client,
         Err(error) => return Ok(lost(error.to_string(), true)),
     };
-    let id = match create(&client, order).await {
-        Ok(id) => id,
-        Err(error) => return Ok(not_made("create", &error, is_answer(&error))),
+    let id = match &order.adopts {
+        Some(id) => id.clone(),
+        None => match start(&client, order).await {
+            Ok(id) => id,
+            Err(note) => return Ok(note),
+        },
     };
-    let started = insist(|| client.start_container(&id, None::<StartContainerOptions>)).await;
-    if let Err(error) = started {
-        let removed = remove_from(&client, &id).await.is_ok();
-        return Ok(not_made("start", &error, removed));
-    }
     let state = match state_of(&client, &id).await {
         Ok(state) => state.unwrap_or_default(),
         Err(error) => return Ok(lost(told(&error), false)),
@@ -148,6 +146,21 @@ async fn connect(order: &ContainerOrder) -> Result<Docker, ConnectError> {
             }
             Err(_) if Instant::now() < deadline => sleep(POLL).await,
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Creates the container and starts it: its id, or how that failed.
+async fn start(client: &Docker, order: &ContainerOrder) -> Result<String, Note> {
+    let id = match create(client, order).await {
+        Ok(id) => id,
+        Err(error) => return Err(not_made("create", &error, is_answer(&error))),
+    };
+    match insist(|| client.start_container(&id, None::<StartContainerOptions>)).await {
+        Ok(()) => Ok(id),
+        Err(error) => {
+            let removed = remove_from(client, &id).await.is_ok();
+            Err(not_made("start", &error, removed))
         }
     }
 }

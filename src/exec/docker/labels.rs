@@ -5,15 +5,23 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptions;
 
 use super::connect::{Engine, told};
 use super::engine::{insist, remove_from};
+use super::left::{Heirs, LeftServer};
 
 const TARGET: &str = "sweep.target";
-const RUN: &str = "sweep.run";
+pub(super) const RUN: &str = "sweep.run";
 const ATTEMPT: &str = "sweep.attempt";
 const CACHE: &str = "sweep.cache";
+// Of servers alone, as nobody goes on with what a combined script had begun.
+pub(super) const START: &str = "sweep.start";
+pub(super) const KEY: &str = "sweep.key";
+pub(super) const POOL: &str = "sweep.pool";
+pub(super) const GPUS: &str = "sweep.gpus";
+pub(super) const PORT: &str = "sweep.port";
 
 /// Who owns containers: a run, and the cache folder that it holds the lock of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +67,30 @@ impl Owner {
 #[error("end containers that an earlier run left: {0}")]
 pub struct LeftoverError(String);
 
-/// Ends every container of this cache folder that another run started, and names them with those runs.
+/// What came of containers that killed runs had left.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    /// Servers that sessions can go on with, by the session.
+    pub inherited: BTreeMap<usize, LeftServer>,
+    /// The others, which were ended.
+    pub ended: Vec<Ended>,
+}
+
+/// A container that a killed run had left, and that was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub name: String,
+    pub run: String,
+}
+
+/// Looks at every container of this cache folder that another run started, and ends those that no heir can use.
 ///
 /// Only for who holds the cache's lock: no other run of it is alive then. Containers of other folders are not seen.
-pub(super) async fn end_leftovers(
+pub(super) async fn sort_leftovers(
     engine: &Engine,
     owner: &Owner,
-) -> Result<Vec<(String, String)>, LeftoverError> {
+    heirs: &Heirs,
+) -> Result<Sorted, LeftoverError> {
     let options = ListContainersOptions {
         all: true,
         filters: Some(HashMap::from([(
@@ -78,26 +103,34 @@ pub(super) async fn end_leftovers(
     let found = insist(|| engine.client.list_containers(Some(options.clone())))
         .await
         .map_err(failed)?;
+    let left: Vec<_> = found.iter().filter(|one| run_of(one) != owner.run).collect();
+    let inherited = heirs.inherit(left.iter().filter_map(|container| LeftServer::read(container)));
     let mut ended = Vec::new();
-    for container in found {
-        let run = container
-            .labels
-            .unwrap_or_default()
-            .remove(RUN)
-            .unwrap_or_default();
-        let Some(id) = container.id.filter(|_| run != owner.run) else {
+    for container in left {
+        let Some(id) = &container.id else { continue };
+        if inherited.values().any(|server| server.id == *id) {
             continue;
-        };
-        remove_from(&engine.client, &id).await.map_err(failed)?;
-        let name = container
-            .names
-            .unwrap_or_default()
-            .into_iter()
-            .next()
-            .unwrap_or(id);
-        ended.push((name.trim_start_matches('/').to_owned(), run));
+        }
+        remove_from(&engine.client, id).await.map_err(failed)?;
+        ended.push(Ended {
+            name: name_of(container).unwrap_or_else(|| id.clone()),
+            run: run_of(container).to_owned(),
+        });
     }
-    Ok(ended)
+    Ok(Sorted { inherited, ended })
+}
+
+/// A container's name, as people write it.
+pub(super) fn name_of(container: &ContainerSummary) -> Option<String> {
+    let name = container.names.as_ref()?.first()?;
+    Some(name.trim_start_matches('/').to_owned())
+}
+
+fn run_of(container: &ContainerSummary) -> &str {
+    let labels = container.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(RUN))
+        .map_or("", String::as_str)
 }
 
 /// Whether the labels are those of the same attempt.

@@ -9,6 +9,9 @@ use crate::cache::{FsError, fs};
 use crate::exec::guard::ExitFacts;
 use crate::exec::started::End;
 
+/// Its name in the attempt's folder.
+pub const FILE: &str = "container.json";
+
 /// How a container is, or how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -46,6 +49,17 @@ impl Note {
     pub(super) fn write(&self, path: &Path) -> Result<(), FsError> {
         let json = serde_json::to_vec(self).expect("a note is plain data");
         fs::write_atomic(path, &json)
+    }
+
+    /// Whether the engine may still have a container of a run that was killed, whose attempts are in this folder.
+    pub fn is_left_in(attempts: &Path) -> Result<bool, FsError> {
+        for (name, _) in fs::list(attempts)? {
+            let note = Self::read(&attempts.join(name).join(FILE));
+            if note.is_some_and(|note| !note.is_removed()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the engine has nothing of the container any more.
@@ -103,6 +117,25 @@ mod tests {
             r#"{"state":"running","id":"c0","pid":7}"#
         );
         assert_eq!(Note::read(&path), Some(running));
+    }
+
+    #[test]
+    fn what_may_be_left_is_seen() {
+        let attempts = tempfile::tempdir().unwrap();
+        let note = |name: &str, note: &Note| {
+            let folder = attempts.path().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            note.write(&folder.join(FILE)).unwrap();
+        };
+        std::fs::create_dir(attempts.path().join("bench")).unwrap();
+        let ended = Note::Ended {
+            code: 0,
+            out_of_memory: false,
+        };
+        note("server", &ended);
+        assert!(!Note::is_left_in(attempts.path()).unwrap());
+        note("other", &Note::Unsure);
+        assert!(Note::is_left_in(attempts.path()).unwrap());
     }
 
     #[test]

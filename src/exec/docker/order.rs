@@ -10,8 +10,9 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::RemoveError;
+use super::left::LeftServer;
 use super::note::{self, Note};
+use super::{RemoveError, remove};
 use crate::config::container::{Container, Ipc, Network};
 use crate::exec::gpu::AmdNodes;
 use crate::exec::guard::{ExitFacts, Order};
@@ -31,7 +32,11 @@ pub struct ContainerOrder {
     pub engine: String,
     /// The container's name: who asks for it twice gets one.
     pub name: String,
+    /// What it is started as.
+    pub(super) start: String,
     pub body: ContainerCreateBody,
+    /// The id of a container that is there already and is kept in the place of a new one.
+    pub(super) adopts: Option<String>,
     /// From TERM to KILL when it is stopped, in ms.
     pub grace_ms: u64,
     /// Where the keeper tells how it goes.
@@ -39,6 +44,15 @@ pub struct ContainerOrder {
 }
 
 impl ContainerOrder {
+    /// To keep what a killed run left in the place of a new container; nothing where the two are not the same.
+    pub fn adopting(self, left: &LeftServer) -> Option<Self> {
+        (self.start == left.start).then(|| Self {
+            name: left.name.clone(),
+            adopts: Some(left.id.clone()),
+            ..self
+        })
+    }
+
     /// What the guard is told: to start a keeper, the program `sweep container`.
     pub fn keeper(&self, cwd: &Path) -> Order {
         let order = serde_json::to_string(self).expect("an order is plain data");
@@ -65,6 +79,7 @@ impl ContainerOrder {
             name: self.name.clone(),
             note: self.note.clone(),
             is_published: host.is_some_and(|host| host.port_bindings.is_some()),
+            is_adopted: self.adopts.is_some(),
         }
     }
 }
@@ -76,12 +91,18 @@ pub struct Contained {
     pub(super) name: String,
     note: PathBuf,
     is_published: bool,
+    is_adopted: bool,
 }
 
 impl Contained {
     /// Whether the server's port on loopback is the engine's, which passes connections on to the container.
     pub(crate) fn is_published(&self) -> bool {
         self.is_published
+    }
+
+    /// Whether it ran before its keeper did, and so may listen already.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.is_adopted
     }
 
     /// The keeper's last word so far.
@@ -99,7 +120,7 @@ impl Contained {
         if self.told().is_some_and(|note| note.is_removed()) {
             return Ok(());
         }
-        super::remove(&self.engine, &self.name).await
+        remove(&self.engine, &self.name).await
     }
 }
 

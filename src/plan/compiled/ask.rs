@@ -26,18 +26,37 @@ pub struct Hit {
 pub fn ask(question: &Question, policy: &Policy) -> Option<Hit> {
     let bytes = fs::read(&question.path()).ok()??;
     let compiled = Compiled::read(&bytes, &question.digest)?;
-    let too_old = policy.too_old(compiled.answer.oldest_unix_ms).is_some();
+    let answer = Answer::from_bytes(compiled.answer)?;
+    let too_old = policy.too_old(answer.oldest_unix_ms).is_some();
     if policy.rerun || too_old || !holds(&compiled, question).unwrap_or(false) {
         return None;
     }
     Some(Hit {
         inputs: compiled.watched_count(),
         outputs: compiled.blobs().len(),
-        answer: compiled.answer,
+        answer,
     })
 }
 
 fn holds(compiled: &Compiled<'_>, question: &Question) -> Result<bool, FsError> {
+    changes(compiled, question, |_| Change::Unusual)
+}
+
+/// What to make of a path that is not as it was.
+pub(super) enum Change {
+    /// The answer rests on what is there now in the place of what was.
+    Usual,
+    /// There is no answer.
+    Unusual,
+}
+
+/// Whether nothing that a plan rests on changed but what `judge` takes for usual: it is asked of each path whose text has
+/// other bytes.
+pub(super) fn changes(
+    compiled: &Compiled<'_>,
+    question: &Question,
+    mut judge: impl FnMut(&CStr) -> Change,
+) -> Result<bool, FsError> {
     if !compiled.processor.is_empty() && compiled.processor != cpu_model() {
         return Ok(false);
     }
@@ -45,7 +64,9 @@ fn holds(compiled: &Compiled<'_>, question: &Question) -> Result<bool, FsError> 
         return Ok(false);
     };
     for Watched { path, watch } in compiled.watched() {
-        if !is_as_it_was(question, &root, path, watch)? {
+        if !is_as_it_was(question, &root, path, watch)?
+            && (!matches!(watch, Watch::Text(..)) || matches!(judge(path), Change::Unusual))
+        {
             return Ok(false);
         }
     }

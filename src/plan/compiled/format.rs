@@ -1,8 +1,8 @@
 //! The bytes of a compiled plan, read whole and looked up in place.
 //!
 //! ```text
-//! "sweepplan" 0 0 1 | question 32 | fresh u64 | oldest ms u64
-//! | processor, warnings, table, closing line, path of the summary: length u32 and bytes each
+//! "sweepplan" 0 0 2 | question 32
+//! | answer, processor: length u32 and bytes each
 //! | watched u32, each: watch u8, seen 40, digest 32, path: length u32 and bytes with a zero at the end
 //! | blobs u32, each: digest 32, seen 40
 //! | BLAKE3 of all that, 32
@@ -11,15 +11,14 @@
 //! Numbers are little-endian. `seen` is device, inode, size, mtime and ctime in ns. The number after the name is the
 //! format; another one is a miss.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::Answer;
-use crate::cache::take::{take, take_counted};
+use crate::cache::take::{push_counted, take, take_counted};
 use crate::cache::{Digest, Seen};
 
-const MAGIC: &[u8; 12] = b"sweepplan\0\0\x01";
+const MAGIC: &[u8; 12] = b"sweepplan\0\0\x02";
 const CHECKSUM: usize = 32;
 const BLOB: usize = 32 + Seen::BYTES;
 
@@ -47,7 +46,8 @@ pub(super) struct Watched<P> {
 /// A plan in the bytes of its file.
 #[derive(Debug)]
 pub(super) struct Compiled<'a> {
-    pub(super) answer: Answer,
+    /// The bytes of the answer.
+    pub(super) answer: &'a [u8],
     /// The model of the processor that is a fact of a pool; empty where none is.
     pub(super) processor: &'a str,
     watched_count: u32,
@@ -55,25 +55,28 @@ pub(super) struct Compiled<'a> {
     blobs: &'a [[u8; BLOB]],
 }
 
+/// What an answer rests on.
+#[derive(Debug)]
+pub(super) struct RestsOn {
+    /// The model of the processor that is a fact of a pool; empty where none is.
+    pub(super) processor: String,
+    pub(super) watched: Vec<Watched<PathBuf>>,
+    /// In the order of the digests.
+    pub(super) blobs: Vec<(Digest, Seen)>,
+}
+
 /// The bytes of a plan. Paths hold no zero: they came from the file system.
-pub(super) fn to_bytes(
-    question: &Digest,
-    answer: &Answer,
-    processor: &str,
-    watched: &[Watched<&Path>],
-    blobs: &[(Digest, Seen)],
-) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(4096 + answer.table.len() + watched.len() * 128 + blobs.len() * BLOB);
+pub(super) fn to_bytes(question: &Digest, answer: &[u8], rests_on: &RestsOn) -> Vec<u8> {
+    let RestsOn {
+        processor,
+        watched,
+        blobs,
+    } = rests_on;
+    let mut bytes = Vec::with_capacity(4096 + answer.len() + watched.len() * 128 + blobs.len() * BLOB);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&question.0);
-    bytes.extend_from_slice(&(answer.fresh as u64).to_le_bytes());
-    bytes.extend_from_slice(&answer.oldest_unix_ms.to_le_bytes());
-    let texts = [processor, &answer.warnings, &answer.table, &answer.closing];
-    let texts = texts.map(str::as_bytes);
-    for text in texts.into_iter().chain([answer.summary.as_os_str().as_bytes()]) {
-        push_count(&mut bytes, text.len());
-        bytes.extend_from_slice(text);
-    }
+    push_counted(&mut bytes, answer);
+    push_counted(&mut bytes, processor.as_bytes());
     push_count(&mut bytes, watched.len());
     for Watched { path, watch } in watched {
         push_watch(&mut bytes, *watch);
@@ -128,12 +131,8 @@ impl<'a> Compiled<'a> {
         if take(&mut rest)? != question.0 || Digest::of(told).0 != *sum {
             return None;
         }
-        let fresh = usize::try_from(u64::from_le_bytes(take(&mut rest)?)).ok()?;
-        let oldest_unix_ms = u64::from_le_bytes(take(&mut rest)?);
-        let mut text = || std::str::from_utf8(take_counted(&mut rest, 1)?).ok();
-        let processor = text()?;
-        let [warnings, table, closing] = [text()?, text()?, text()?].map(str::to_owned);
-        let summary = Path::new(OsStr::from_bytes(take_counted(&mut rest, 1)?)).to_path_buf();
+        let answer = take_counted(&mut rest, 1)?;
+        let processor = std::str::from_utf8(take_counted(&mut rest, 1)?).ok()?;
         let watched_count = u32::from_le_bytes(take(&mut rest)?);
         let mut watched = rest;
         for _ in 0..watched_count {
@@ -144,14 +143,7 @@ impl<'a> Compiled<'a> {
             return None;
         };
         rest.is_empty().then_some(Self {
-            answer: Answer {
-                fresh,
-                oldest_unix_ms,
-                warnings,
-                table,
-                closing,
-                summary,
-            },
+            answer,
             processor,
             watched_count,
             watched,
@@ -223,39 +215,38 @@ mod tests {
             Watch::Nothing,
         ];
         let watched = watches.map(|watch| Watched {
-            path: Path::new("configs/a.yaml"),
+            path: PathBuf::from("configs/a.yaml"),
             watch,
         });
-        let answer = Answer {
-            fresh: 48,
-            oldest_unix_ms: 1_795_320_252_000,
-            warnings: "warning: w\n".to_owned(),
-            table: "Model\n".to_owned(),
-            closing: "0 measured\n".to_owned(),
-            summary: "/p/results/all/summary.md".into(),
+        let rests_on = RestsOn {
+            processor: "EPYC".to_owned(),
+            watched: watched.to_vec(),
+            blobs: vec![(digest, seen); 2],
         };
-        to_bytes(&QUESTION, &answer, "EPYC", &watched, &[(digest, seen); 2])
+        to_bytes(&QUESTION, b"48 fresh", &rests_on)
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let bytes = example();
         let compiled = Compiled::read(&bytes, &QUESTION).unwrap();
-        assert_eq!(compiled.answer.fresh, 48);
-        assert_eq!(compiled.answer.table, "Model\n");
-        assert_eq!(compiled.processor, "EPYC");
+        assert_eq!((compiled.answer, compiled.processor), (&b"48 fresh"[..], "EPYC"));
         let watched: Vec<_> = compiled.watched().collect();
         let again: Vec<_> = watched
             .iter()
             .map(|one| Watched {
-                path: Path::new(one.path.to_str().unwrap()),
+                path: PathBuf::from(one.path.to_str().unwrap()),
                 watch: one.watch,
             })
             .collect();
         let blobs: Vec<_> = compiled.blobs().collect();
         assert_eq!((watched.len(), blobs.len()), (5, 2));
-        let written = to_bytes(&QUESTION, &compiled.answer, compiled.processor, &again, &blobs);
-        assert_eq!(written, bytes);
+        let rests_on = RestsOn {
+            processor: compiled.processor.to_owned(),
+            watched: again,
+            blobs,
+        };
+        assert_eq!(to_bytes(&QUESTION, compiled.answer, &rests_on), bytes);
     }
 
     #[test]
@@ -265,7 +256,7 @@ mod tests {
             let sum = Digest::of(bytes);
             bytes.extend_from_slice(&sum.0);
         };
-        for format in [0, 2] {
+        for format in [1, 3] {
             let mut bytes = example();
             bytes[11] = format;
             resealed(&mut bytes);

@@ -8,7 +8,8 @@ use rustix::fs::statfs;
 
 use super::super::{Plan, State};
 use super::ask::{UNSETTLED, digest_of_names};
-use super::format::{self, Watched, to_bytes};
+use super::format::{self, RestsOn, Watched, to_bytes};
+use super::parts::Parts;
 use super::{Answer, CACHE, Question};
 use crate::cache::fs::{self, FsError};
 use crate::cache::host::cpu_model;
@@ -16,11 +17,11 @@ use crate::cache::{Digest, Seen, Store};
 use crate::config::looked;
 use crate::config::project::Project;
 use crate::config::sweepfile::Profile;
-use crate::graph::Graph;
 use crate::graph::hardware::is_this_cpu;
+use crate::graph::{Graph, Selection};
 
-/// How many plans a cache keeps: one for each way in which a project is usually built.
-const MOST: usize = 16;
+/// How many plans a cache keeps: two for each way in which a project is usually built.
+const MOST: usize = 32;
 
 /// File systems whose times are this machine's own, by what `statfs` calls them.
 const LOCAL: [u64; 8] = [
@@ -48,6 +49,7 @@ pub struct Found<'a> {
     pub project: &'a Project,
     pub profile: &'a Profile,
     pub graph: &'a Graph,
+    pub selection: &'a Selection,
     pub store: &'a Store,
     pub plan: &'a Plan,
     /// Files of the results that are in line with the collection.
@@ -71,63 +73,66 @@ impl Watch {
         }
     }
 
-    /// Keeps the answer to a question with all that it rests on; `false` where something about it was unusual, or had
-    /// not settled when the build began.
-    pub fn keep(&self, question: &Question, answer: &Answer, found: &Found<'_>) -> Result<bool, FsError> {
-        let Some(bytes) = self.compile(question, answer, found)? else {
+    /// Keeps the answer to a question with all that it rests on, and where a question is given for them, the parts that
+    /// are asked for after an edit; `false` where something about it was unusual, or had not settled when the build
+    /// began.
+    pub fn keep(
+        &self,
+        question: &Question,
+        answer: &Answer,
+        of_parts: Option<&Question>,
+        found: &Found<'_>,
+    ) -> Result<bool, FsError> {
+        let Some(rests_on) = self.rests_on(question, found)? else {
             return Ok(false);
         };
         let folder = question.folder();
         fs::create_dir_durable(&folder)?;
+        let bytes = to_bytes(&question.digest, &answer.to_bytes(), &rests_on);
         fs::write_atomic(&question.path(), &bytes)?;
+        // What is said of the project as a whole its parts do not tell, and a log is read around damage with care only.
+        let is_plain = found.project.warnings.0.is_empty() && found.store.damage().is_empty();
+        if let Some(question) = of_parts.filter(|_| is_plain) {
+            let parts = Parts::of(found.project, found.graph, found.selection);
+            let parts = serde_json::to_vec(&parts).expect("parts have text keys");
+            fs::write_atomic(&question.path(), &to_bytes(&question.digest, &parts, &rests_on))?;
+        }
         drop_oldest(&folder)?;
         Ok(true)
     }
 
-    fn compile(
-        &self,
-        question: &Question,
-        answer: &Answer,
-        found: &Found<'_>,
-    ) -> Result<Option<Vec<u8>>, FsError> {
+    fn rests_on(&self, question: &Question, found: &Found<'_>) -> Result<Option<RestsOn>, FsError> {
         if found.project.sweepfile.cache.dir != Path::new(CACHE) {
             return Ok(None);
         }
-        let mut rests_on = RestsOn {
+        let mut looking = Looking {
             began: self.began,
             root: &question.root,
             devices: Vec::new(),
             watched: BTreeMap::new(),
         };
         for folder in [question.root.clone(), question.cache()] {
-            match rests_on.local_device(&folder)? {
-                Some(device) => rests_on.devices.push(device),
+            match looking.local_device(&folder)? {
+                Some(device) => looking.devices.push(device),
                 None => return Ok(None),
             }
         }
-        let is_usual = rests_on.project(found.project)?
-            && rests_on.recipe_files(found.graph)?
-            && rests_on.log(&question.cache().join("log"))?
-            && rests_on.unsent(&question.cache().join("unsent"))?
-            && rests_on.results(found)?;
-        let blobs = if is_usual { rests_on.blobs(found)? } else { None };
+        let is_usual = looking.project(found.project)?
+            && looking.recipe_files(found.graph)?
+            && looking.log(&question.cache().join("log"))?
+            && looking.unsent(&question.cache().join("unsent"))?
+            && looking.results(found)?;
+        let blobs = if is_usual { looking.blobs(found)? } else { None };
         let Some(blobs) = blobs.filter(|_| self.clock_was_even()) else {
             return Ok(None);
         };
-        let watched = rests_on.watched.iter().map(|(path, watch)| Watched {
-            path: path.as_path(),
-            watch: *watch,
-        });
-        let watched: Vec<_> = watched.collect();
+        let watched = looking.watched.into_iter();
         let of_this_cpu = found.profile.pools.values().any(is_this_cpu);
-        let processor = if of_this_cpu { cpu_model() } else { String::new() };
-        Ok(Some(to_bytes(
-            &question.digest,
-            answer,
-            &processor,
-            &watched,
-            &blobs,
-        )))
+        Ok(Some(RestsOn {
+            processor: if of_this_cpu { cpu_model() } else { String::new() },
+            watched: watched.map(|(path, watch)| Watched { path, watch }).collect(),
+            blobs,
+        }))
     }
 
     /// Whether the clock on the wall went as far as the one that only goes forward.
@@ -139,14 +144,14 @@ impl Watch {
 }
 
 /// What an answer rests on, as far as it is collected. Each method tells whether all of it is usual.
-struct RestsOn<'a> {
+struct Looking<'a> {
     began: SystemTime,
     root: &'a Path,
     devices: Vec<u64>,
     watched: BTreeMap<PathBuf, format::Watch>,
 }
 
-impl RestsOn<'_> {
+impl Looking<'_> {
     /// The device of a folder on a file system of this machine.
     fn local_device(&self, folder: &Path) -> Result<Option<u64>, FsError> {
         let is_local = statfs(folder).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64)));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 
 use super::super::fixture::{Cache, MADE_MS, chain};
 use super::super::{Judge, Plan, Policy, State, collect_inputs, process_inputs, summarize_inputs};
-use super::{Answer, Found, Question, Watch, ask};
+use super::{Answer, Found, Parts, Question, Watch, ask, ask_edited};
 use crate::cache::gc::{collect, garbage};
 use crate::cache::{Digest, Seen, Store, Verdict, forget};
 use crate::config::project::Project;
@@ -27,6 +28,7 @@ struct World {
     fixture: Fixture,
     root: PathBuf,
     question: Question,
+    of_parts: Question,
 }
 
 impl World {
@@ -35,10 +37,12 @@ impl World {
         let fixture = Fixture::new();
         let root = fixture.project.root.clone();
         let question = Question::new(&root, [b"a-*".as_slice()]).unwrap();
+        let of_parts = Question::new(&root, [b"parts".as_slice(), b"a-*"]).unwrap();
         let world = Self {
             fixture,
             root,
             question,
+            of_parts,
         };
         world.measure();
         world
@@ -126,12 +130,13 @@ impl World {
                 project: &project,
                 profile: profile.1,
                 graph: &graph,
+                selection: &selection,
                 store: &store,
                 plan: &plan,
                 written: &[summary],
                 absent: &[absent],
             };
-            let _ = watch.keep(&self.question, &answer, &found);
+            let _ = watch.keep(&self.question, &answer, Some(&self.of_parts), &found);
         }
         Some(answer)
     }
@@ -144,6 +149,41 @@ impl World {
         ask(&self.question, &Policy::default()).map(|hit| hit.answer)
     }
 
+    /// What is stale, and the parts of the plan but for their texts, as reading everything tells.
+    fn planned(&self) -> Option<(BTreeSet<String>, Parts)> {
+        let project = self.project()?;
+        let profile = project.profile(None).ok()?;
+        let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
+        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let store = Store::open_read(self.cache()).ok()?;
+        let parts = Parts::of(&project, &graph, &selection);
+        let plan = Plan::new(
+            &project,
+            profile.1,
+            &mut graph,
+            &selection,
+            &store,
+            Policy::default(),
+        )
+        .ok()?;
+        Some((stale(&graph, &plan), without_texts(parts)))
+    }
+
+    /// The same, of a plan that was kept and what was edited since.
+    fn planned_of_edited(&self) -> Option<(BTreeSet<String>, Parts)> {
+        let edited = ask_edited(&self.of_parts)?;
+        if edited.is_as_it_was() {
+            return Some((BTreeSet::new(), without_texts(edited.kept().clone())));
+        }
+        let project = Project::load_part(&self.root, &edited.masters).ok()?;
+        let profile = project.profile(None).ok()?;
+        let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
+        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let store = Store::open_unchanged(self.cache()).ok()?;
+        let (plan, parts) = edited.plan(&project, profile.1, &mut graph, &selection, &store)?;
+        Some((stale(&graph, &plan), without_texts(parts)))
+    }
+
     /// Blobs, in the order of their names.
     fn blobs(&self) -> Vec<PathBuf> {
         let store = Store::open_read(self.cache()).unwrap();
@@ -151,6 +191,18 @@ impl World {
         let paths = listing.blobs.iter().map(|blob| store.cas().path(&blob.digest));
         paths.collect()
     }
+}
+
+fn without_texts(mut parts: Parts) -> Parts {
+    for file in &mut parts.files {
+        file.configs.iter_mut().for_each(|part| part.text = None);
+    }
+    parts
+}
+
+fn stale(graph: &Graph, plan: &Plan) -> BTreeSet<String> {
+    let stale = plan.states.iter().filter(|(_, state)| state.is_stale());
+    stale.map(|(node, _)| graph.dag[*node].id.to_string()).collect()
 }
 
 /// Does something to a file until the file system shows that something was done: two changes within one tick of its
@@ -173,6 +225,8 @@ enum Event {
     /// Other bytes of the same number, the mtime put back.
     SameSizeAndMtime,
     Comment(&'static str),
+    /// In the master config one text for another, in a part of its entries.
+    Config(&'static str, &'static str),
     Remove(&'static str),
     /// The project's files as they were at first.
     Restore,
@@ -206,10 +260,39 @@ const TEXTS: [&str; 6] = [
     "recipes/engine/chat.jinja",
 ];
 
+/// Edits of one entry or more, and what takes them back: of images and concurrencies, of keys, entries that come and go,
+/// that get a server in common, that are out of order, that lines do not tell apart, and that are wrong.
+const EDITS: [(&str, &str); 18] = [
+    ("a-fp8:\n  image: acme/engine:1", "a-fp8:\n  image: acme/engine:7"),
+    ("acme/engine:7", "acme/engine:1"),
+    ("conc-list: [1, 2, 4]", "conc-list: [1, 2, 4, 8]"),
+    ("conc-list: [1, 2, 4, 8]", "conc-list: [1, 4]"),
+    ("conc-list: [1, 4]", "conc-list: [1, 2, 4]"),
+    ("b-fp4:\n  image: acme/engine:1", "b-fp4:\n  image: acme/engine:8"),
+    ("b-fp4:\n  image: acme/engine:1", "a-fp4:\n  image: acme/engine:1"),
+    ("a-fp4:\n", "b-fp4:\n"),
+    (
+        "  runner: h200\n  precision: bf16\n  framework: other",
+        "  runner: h100\n  precision: fp8\n  framework: engine",
+    ),
+    ("c-bf16:", "a-bf16:"),
+    ("c-bf16:", "a-fp8:"),
+    ("a-fp8:\n", "\"a-fp8\":\n"),
+    ("\"a-fp8\":\n", "a-fp8:\n"),
+    ("  multinode: false\n", "  multinode: &no false\n"),
+    ("model-prefix: a\n", "model-prefix: 'a\n"),
+    ("model-prefix: 'a\n", "model-prefix: a\n"),
+    ("acme/other:1", "acme/other:2"),
+    (
+        "tp: 2, conc-list: [1, 2] }] }\n",
+        "tp: 2, conc-list: [1, 2] }] }\nd-fp8: { image: x }\n",
+    ),
+];
+
 fn events() -> impl Strategy<Value = Event> {
     use Event::{
-        AddFolder, AddRecipe, Build, Collect, Comment, DamageBlob, DamagePlan, DropPlans, EditResult, Fail,
-        Forget, Image, Launcher, LoseBlob, Measure, Remove, RemoveResult, Restore, RestoreBlobs,
+        AddFolder, AddRecipe, Build, Collect, Comment, Config, DamageBlob, DamagePlan, DropPlans, EditResult,
+        Fail, Forget, Image, Launcher, LoseBlob, Measure, Remove, RemoveResult, Restore, RestoreBlobs,
         SameSizeAndMtime, StrayResult, Touch,
     };
     let text = || prop::sample::select(&TEXTS[..]);
@@ -218,6 +301,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (1..4_u8).prop_map(Image),
         1 => Just(SameSizeAndMtime),
         1 => text().prop_map(Comment),
+        3 => prop::sample::select(&EDITS[..]).prop_map(|(old, new)| Config(old, new)),
         1 => text().prop_map(Remove),
         3 => Just(Restore),
         1 => Just(AddRecipe),
@@ -285,6 +369,12 @@ fn happen(world: &World, event: &Event, texts: &Backup, blobs: &Backup) {
                 until_seen(&path, |path| fs::write(path, &now).unwrap());
             }
         }
+        Event::Config(old, new) => {
+            let path = at("master.yaml");
+            if let Ok(text) = fs::read_to_string(&path) {
+                until_seen(&path, |path| fs::write(path, text.replacen(old, new, 1)).unwrap());
+            }
+        }
         Event::SameSizeAndMtime => {
             let path = at("recipes/engine/recipe.yaml");
             let (Ok(text), Ok(found)) = (fs::read_to_string(&path), fs::metadata(&path)) else {
@@ -335,7 +425,9 @@ fn happen(world: &World, event: &Event, texts: &Backup, blobs: &Backup) {
             if !blobs.is_empty() {
                 let path = n.get(&blobs);
                 let mut bytes = fs::read(path).unwrap();
-                bytes[0] ^= 1;
+                // That of a failure is empty.
+                let Some(byte) = bytes.first_mut() else { return };
+                *byte ^= 1;
                 until_seen(path, |path| {
                     let _ = fs::remove_file(path);
                     fs::write(path, &bytes).unwrap();
@@ -390,16 +482,60 @@ proptest! {
         prop_assert!(world.keep().is_some());
         let first = world.ask();
         prop_assert!(first.is_some(), "nothing has happened yet");
+        prop_assert!(world.planned_of_edited().is_some());
         for event in &story {
             happen(&world, event, &texts, &blobs);
             if let Some(kept) = world.ask() {
                 prop_assert_eq!(Some(kept), world.read(Policy::default(), None), "after {:?}", event);
+            }
+            if let Some(planned) = world.planned_of_edited() {
+                prop_assert_eq!(Some(planned), world.planned(), "after {:?}", event);
             }
         }
         // And what is fresh in the end is answered once it was kept.
         let kept = world.keep();
         prop_assert_eq!(world.ask(), kept);
     }
+}
+
+/// The number of points and of stale targets after edits, told without reading what was not edited.
+#[test]
+fn an_edited_config_is_planned_without_the_others() {
+    let world = World::built();
+    world.keep().unwrap();
+    let edit = |old, new| {
+        let nothing = Backup(Vec::new());
+        happen(&world, &Event::Config(old, new), &nothing, &nothing);
+        let planned = world.planned_of_edited();
+        if let Some(planned) = &planned {
+            assert_eq!(Some(planned), world.planned().as_ref(), "{new}");
+        }
+        planned.map(|(stale, parts)| {
+            let points = parts
+                .configs()
+                .filter_map(|part| Some(part.selected.as_ref()?.points));
+            (stale.len(), points.sum::<usize>())
+        })
+    };
+    // Two of each point, and collection and summary.
+    assert_eq!(
+        edit("a-fp8:\n  image: acme/engine:1", "a-fp8:\n  image: acme/engine:7"),
+        Some((8, 3))
+    );
+    assert_eq!(
+        edit("conc-list: [1, 2, 4]", "conc-list: [1, 2, 4, 8]"),
+        Some((10, 4))
+    );
+    assert_eq!(edit("acme/engine:7", "acme/engine:1"), Some((4, 4)));
+    // Nothing of the edited one is selected: nothing in it tells what became of the collection.
+    assert_eq!(
+        edit("conc-list: [1, 2, 4, 8]", "conc-list: [1, 2, 4]"),
+        Some((0, 3))
+    );
+    assert_eq!(edit("acme/other:1", "acme/other:2"), None);
+    assert_eq!(edit("c-bf16:", "a-bf16:"), Some((6, 5)));
+    // Lines do not tell: the file is read whole.
+    assert_eq!(edit("a-fp8:\n", "\"a-fp8\":\n"), Some((6, 5)));
 }
 
 #[test]
@@ -472,15 +608,15 @@ fn another_question_is_not_answered_and_only_so_many_plans_stay() {
         Question::new(&world.root, [b"a".as_slice(), b"bc"]).unwrap()
     );
     let plans = || fs::read_dir(world.question.folder()).unwrap().count();
-    for n in 0..20_u8 {
+    for n in 0..40_u8 {
         until_seen(&world.question.folder(), |folder| {
             fs::write(folder.join(format!("plan {n}")), "old").unwrap();
         });
     }
     let modified = fs::metadata(world.question.path()).unwrap();
-    assert_eq!(plans(), 21);
+    assert_eq!(plans(), 42);
     world.keep().unwrap();
-    assert_eq!(plans(), 16);
+    assert_eq!(plans(), 32);
     let now = fs::metadata(world.question.path()).unwrap();
     assert_ne!(
         Seen::of(&modified),

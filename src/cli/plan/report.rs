@@ -1,82 +1,27 @@
-//! `sweep plan`: what would run, why, on what, how long. Nothing is touched.
+//! A plan as it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
-use super::changed::ChangedArgs;
-use super::failure::Failure;
-use super::lock::{refuse_unpinned, unpinned};
-use super::ls::Format;
-use super::print::{json, out};
-use super::report::counted;
-use super::why::roots_text;
-use super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
+use crate::cli::lock::unpinned;
+use crate::cli::print::columns;
+use crate::cli::report::counted;
+use crate::cli::why::roots_text;
 use crate::config::diagnostic::Severity;
 use crate::config::quantity::Short;
 use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
 use crate::graph::spec::{Form, NO_EVALS};
 use crate::graph::{Graph, Selection};
+use crate::plan::compiled::{Part, Parts, Selected};
 use crate::plan::explain::{Root, causes};
-use crate::plan::{Plan, Policy, Session, differing_flags};
+use crate::plan::{Plan, Session, differing_flags};
 
-/// Show what a build would run, why, on which pools and how long. Nothing is touched.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  sweep plan                         the whole project
-  sweep plan 'dsr1-*'                what is stale, servers to start, what keeps them apart
-  sweep plan --profile slurm         the same on another set of pools
-  sweep plan --profile docker --locked   fail where an image has no pin
-  sweep plan nightly --format json | jq '.configs[].stale'
-
-`sweep build -n` is the same.")]
-pub(super) struct PlanArgs {
-    /// Patterns or names of sweeps; everything without any.
-    pub patterns: Vec<String>,
-    #[command(flatten)]
-    pub changed: ChangedArgs,
-    /// Fail where an image has no pin in `sweep.lock`.
-    #[arg(long)]
-    pub locked: bool,
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-pub(super) fn run(workspace: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
-    let workspace = Workspace::open(workspace)?;
-    let mut graph = workspace.graph();
-    let store = workspace.store()?;
-    let selection = args.changed.select(&workspace, &graph, &args.patterns)?;
-    let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        Policy::default(),
-    )?;
-    if args.locked {
-        refuse_unpinned(&unpinned(&graph, &selection))?;
-    }
-    print(&graph, &selection, &plan, profile, args.format);
-    refuse_broken(&graph, &selection)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints a plan.
-pub(super) fn print(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile, format: Format) {
-    let report = Report::of(graph, selection, plan, profile);
-    match format {
-        Format::Json => json(&report),
-        Format::Text => out(&report.text()),
-    }
-}
+/// Of the JSON form.
+const VERSION: u32 = 1;
 
 /// A plan as it is told; durations in milliseconds.
 #[derive(Debug, Serialize)]
@@ -124,7 +69,24 @@ struct ConfigReport {
     estimate_ms: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+impl ConfigReport {
+    /// Of a config in which nothing is stale.
+    fn fresh(part: &Part, selected: &Selected) -> Self {
+        Self {
+            config: part.key.clone(),
+            points: selected.points,
+            stale: 0,
+            fresh: selected.points,
+            servers: 0,
+            apart: Vec::new(),
+            gpus: selected.gpus,
+            pools: selected.pools.iter().cloned().collect(),
+            estimate_ms: Some(0),
+        }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
 struct EstimateReport {
     sessions: usize,
     /// Sessions of which an earlier record tells how long they take.
@@ -150,7 +112,7 @@ struct Blocked {
 }
 
 impl Report {
-    fn of(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile) -> Self {
+    pub(super) fn of(graph: &Graph, selection: &Selection, plan: &Plan, profile: &Profile) -> Self {
         let stale_points: BTreeSet<usize> = plan
             .sessions
             .iter()
@@ -181,7 +143,7 @@ impl Report {
                 .is_some_and(|pool| pool.simulate.is_some())
         });
         Self {
-            version: 1,
+            version: VERSION,
             sweep: selection.name.clone(),
             profile: graph.profile.clone(),
             simulated_pools: simulated.map(|name| (*name).clone()).collect(),
@@ -207,7 +169,62 @@ impl Report {
         }
     }
 
-    fn text(&self) -> String {
+    /// What is told where nothing was edited since all was found fresh.
+    pub(super) fn of_kept(parts: &Parts) -> Self {
+        let nothing = Self {
+            version: VERSION,
+            sweep: parts.sweep.clone(),
+            profile: parts.profile.clone(),
+            simulated_pools: Vec::new(),
+            configs: Vec::new(),
+            points: 0,
+            stale: 0,
+            fresh: 0,
+            servers_to_start: 0,
+            roots: Vec::new(),
+            cascades: 0,
+            estimate: EstimateReport::default(),
+            unpinned: Vec::new(),
+            blocked: Vec::new(),
+            evals: Vec::new(),
+            problems: BTreeMap::new(),
+            unrunnable: BTreeMap::new(),
+        };
+        nothing.joined(parts)
+    }
+
+    /// A report of what was edited, with all that was not: of `parts` what this one does not speak of is fresh.
+    pub(super) fn joined(self, parts: &Parts) -> Self {
+        let mut own: BTreeMap<String, ConfigReport> = self
+            .configs
+            .into_iter()
+            .map(|config| (config.config.clone(), config))
+            .collect();
+        let selected = || {
+            parts
+                .configs()
+                .filter_map(|part| Some((part, part.selected.as_ref()?)))
+        };
+        let with_points = selected().filter(|(_, selected)| selected.points > 0);
+        let configs: Vec<ConfigReport> = with_points
+            .map(|(part, selected)| {
+                let edited = own.remove(&part.key);
+                edited.unwrap_or_else(|| ConfigReport::fresh(part, selected))
+            })
+            .collect();
+        let points = configs.iter().map(|config| config.points).sum();
+        Self {
+            points,
+            fresh: points - self.stale,
+            configs,
+            evals: selected()
+                .flat_map(|(_, selected)| selected.evals.iter().cloned())
+                .collect(),
+            ..self
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
         let mut text = format!("plan of `{}` on profile `{}`", self.sweep, self.profile);
         if !self.simulated_pools.is_empty() {
             text.push_str(&format!(
@@ -477,38 +494,4 @@ fn blocked(graph: &Graph, plan: &Plan) -> Vec<Blocked> {
 
 fn short(ms: u64) -> String {
     Short(Duration::from_millis(ms)).to_string()
-}
-
-/// Text in columns; those after the first that hold numbers are aligned to the right.
-pub(super) fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..count)
-        .map(|i| {
-            rows.iter()
-                .map(|row| row[i].chars().count())
-                .max()
-                .unwrap_or_default()
-        })
-        .collect();
-    let numeric: Vec<bool> = (0..count)
-        .map(|i| {
-            rows.iter()
-                .skip(1)
-                .all(|r| r[i].starts_with(|c: char| c.is_ascii_digit()))
-        })
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().enumerate().map(|(i, cell)| {
-            let pad = " ".repeat(widths[i] - cell.chars().count());
-            if numeric[i] {
-                format!("{pad}{cell}")
-            } else {
-                format!("{cell}{pad}")
-            }
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
