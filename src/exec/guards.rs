@@ -165,12 +165,12 @@ pub(super) struct Home(Weak<Mutex<Vec<Guard>>>);
 
 impl Home {
     /// Keeps a guard that has nothing to guard. It is given back where nobody will come for it: it has been told to end.
-    pub(super) fn take_back(&self, mut guard: Guard) -> Result<(), Guard> {
+    pub(super) fn take_back(&self, mut guard: Guard) -> Option<Guard> {
         let (Some(idle), Some(line)) = (self.0.upgrade(), guard.line.renewed()) else {
-            return Err(guard);
+            return Some(guard);
         };
         guard.line = line;
         idle.lock().unwrap_or_else(PoisonError::into_inner).push(guard);
-        Ok(())
+        None
     }
 }

@@ -153,7 +153,7 @@ impl Guarded {
             Some(Report::Started(leader)) => leader,
             Some(Report::Refused { reason }) => {
                 // Where it has no home it ends as it is dropped.
-                let _ = home.map(|home| home.take_back(guard));
+                drop(home.map(|home| home.take_back(guard)));
                 return Err(fault.refused(reason));
             }
             Some(Report::Exited(_) | Report::Ended { .. }) | None => {
@@ -256,7 +256,7 @@ async fn follow(mut guard: Guard, told: watch::Sender<Life>, home: Option<Home>)
     }
     let is_over = life.ended.is_some();
     let left = match home.filter(|_| is_over) {
-        Some(home) => home.take_back(guard).err(),
+        Some(home) => home.take_back(guard),
         None => Some(guard),
     };
     if let Some(guard) = left {
