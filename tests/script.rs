@@ -115,6 +115,11 @@ fn a_script_measures_each_point_and_its_file_is_the_result() {
         assert!(log.stdout.contains(part), "no {part}: {log}");
     }
     let shown = project.json(&["show", point, "--format", "json"]);
+    let power = shown["last"]["facts"]["power"].as_str().unwrap();
+    assert!(
+        power.starts_with("not valid: ") && power.contains("no_usable_power_samples"),
+        "{power}"
+    );
     let entries = shown["inputs"]["entries"].to_string();
     for part in [
         "the script's own",

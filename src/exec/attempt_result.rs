@@ -10,21 +10,31 @@ use crate::config::recipe::RESULT_FILE;
 
 const RESULT: &str = "result.json";
 
-/// The file in which the trace of a bench lies until the cache has it.
-const TRACE: &str = "trace.zst";
-
-/// Where a bench's output of this name lies: the trace that the built-in client took, or the file that a script's client
-/// wrote in the folder where it ran.
-fn file_of(folder: &Path, output: &str) -> PathBuf {
+/// The file in which a bench's output of this name lies until the cache has it.
+fn file_of(output: &str) -> &'static str {
     match output {
-        "client.json" => folder.join("work").join(RESULT_FILE),
-        _ => folder.join(TRACE),
+        "client.json" => "client.json",
+        _ => "trace.zst",
     }
 }
 
-/// Writes the trace of a bench, whether or not it will count.
-pub(super) fn write_trace(folder: &Path, bytes: &[u8]) -> Result<(), FsError> {
-    fs::write_whole(&folder.join(TRACE), bytes)
+/// Writes what a bench left, whether or not it will count; `output` is its [name](crate::graph::spec::Client::output).
+/// Not what the client of a script wrote itself and what is kept as it is: that lies in the folder where it ran.
+pub(super) fn write_output(folder: &Path, output: &str, bytes: &[u8]) -> Result<(), FsError> {
+    fs::write_whole(&folder.join(file_of(output)), bytes)
+}
+
+/// Where a bench's output of this name lies, if it is there.
+fn find_output(folder: &Path, output: &str) -> Result<Option<PathBuf>, FsError> {
+    for path in [
+        folder.join(file_of(output)),
+        folder.join("work").join(RESULT_FILE),
+    ] {
+        if fs::metadata(&path)?.is_some() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Writes what came of the attempt.
@@ -33,9 +43,9 @@ pub(super) fn write(folder: &Path, record: &Record) -> Result<(), FsError> {
     fs::write_whole(&folder.join(RESULT), &json)
 }
 
-/// Removes the attempt's own copy of a trace that the cache has. What else a script left stays, for people.
-pub(super) fn forget_trace(folder: &Path) -> Result<(), FsError> {
-    fs::remove(&folder.join(TRACE))
+/// Removes the attempt's own copy of an output that the cache has.
+pub(super) fn forget_output(folder: &Path, output: &str) -> Result<(), FsError> {
+    fs::remove(&folder.join(file_of(output)))
 }
 
 /// Takes the finished attempts of a run that was killed into the cache: the records adopted.
@@ -55,10 +65,12 @@ pub fn adopt(store: &mut Store, run: &RunId) -> Result<Vec<Record>, StoreError> 
         let Some(output) = record.outputs.first() else {
             continue;
         };
-        let file = file_of(&folder, &output.name);
-        if !record.passed() || store.lookup(&record.key)?.is_some() || fs::metadata(&file)?.is_none() {
+        if !record.passed() || store.lookup(&record.key)?.is_some() {
             continue;
         }
+        let Some(file) = find_output(&folder, &output.name)? else {
+            continue;
+        };
         match store.publish(&record, &[Source::File(&file)]) {
             Ok(_) => adopted.push(record),
             // Bytes that are not those of the record: the target is measured again.

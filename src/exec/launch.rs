@@ -1,6 +1,7 @@
 //! From a server target and a place on a pool to the process that is started.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(super) enum LaunchError {
     Changed(PathBuf),
     #[error("link `{}` to this program: {error}", link.display())]
     Link { link: PathBuf, error: std::io::Error },
+    #[error("make `{}` executable: {error}", file.display())]
+    Mode { file: PathBuf, error: std::io::Error },
     #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
     NoMount { pool: String, folder: PathBuf },
     #[error("it is not what would be started now")]
@@ -231,6 +234,9 @@ fn copy_files(root: &Path, server: &Server, work: &Path) -> Result<(), LaunchErr
             fs::create_dir(parent)?;
         }
         fs::write(&dest, &bytes)?;
+        // All may be run, whatever the project's file says: only its bytes are in the key.
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&dest, mode).map_err(|error| LaunchError::Mode { file: dest, error })?;
     }
     Ok(())
 }

@@ -13,7 +13,6 @@ use super::run::{Attempt, Began, Run};
 use super::session::{Done, Ending, Job, Step};
 use super::vacancy::Vacancy;
 use crate::cache::{Digest, FsError, Output, Verdict};
-use crate::graph::spec::Client;
 
 /// The points of one session on one place.
 pub(super) struct Ledger<'a> {
@@ -108,9 +107,7 @@ impl Ledger<'_> {
             return self.fail(step, &lost(&error), "", began).await;
         }
         // The cache has it now; what cannot be removed goes with the run's folder.
-        if !matches!(step.bench.client, Client::Script { .. }) {
-            let _ = attempt_result::forget_trace(&folder.path);
-        }
+        let _ = attempt_result::forget_output(&folder.path, step.bench.client.output());
         self.run.say(Event::BenchPassed {
             target: step.bench_id.clone(),
             session: self.job.index,

@@ -104,7 +104,11 @@ pub(super) async fn measure(
         return Err(MeasureError::NotSimulated);
     }
     let measured = Measured::of_trace(&step.bench.client, trace);
-    run.written(attempt_result::write_trace(attempt, &measured.bytes))?;
+    run.written(attempt_result::write_output(
+        attempt,
+        measured.output,
+        &measured.bytes,
+    ))?;
     match verdict {
         Verdict::Pass => Ok(measured),
         Verdict::Fail(reasons) => Err(MeasureError::Rejected(

@@ -6,11 +6,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+use serde_json::Map;
 use tokio::time::timeout;
 
+use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
-use super::launch::{LaunchError, Start, launch};
+use super::launch::{LaunchError, ReadyImage, Start, launch};
 use super::ledger::Ledger;
 use super::log_tail::last_lines;
 use super::measured::Measured;
@@ -24,13 +27,17 @@ use crate::cache::{FsError, fs};
 use crate::config::quantity::Short;
 use crate::config::recipe::RESULT_FILE;
 use crate::graph::spec::{Client, Image};
-use crate::results::{AggregateError, ClientFileError, Expected, aggregate, client_file};
+use crate::inferencex::{gpu_power, local_time_zone};
+use crate::results::{AggregateError, ClientFileError, Expected, GPU_POWER, Object, aggregate, client_file};
 
 /// What the script itself prints, in its attempt's folder.
 const LOG: &str = "bench.log";
 
 /// The name that InferenceX's scripts give their server's log, in the folder where they run.
 const SERVER_LOG: &str = "server.log";
+
+/// The name that they give to what they watched of their GPUs.
+const GPU_METRICS: &str = "gpu_metrics.csv";
 
 /// How many of a log's last lines go into a message, and into the record of a failure.
 const QUOTED_LINES: usize = 12;
@@ -105,8 +112,9 @@ pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step, start: u32) ->
         }
     }
     match ran.and_then(|()| judge(ledger, step, &attempt)) {
-        Ok(measured) => {
-            let prepared = ledger.prepare(step, measured, began, &attempt, start, []);
+        Ok((measured, no_power)) => {
+            let facts = no_power.map(|reason| ("power".to_owned(), reason));
+            let prepared = ledger.prepare(step, measured, began, &attempt, start, facts);
             ledger.pass(step, prepared, began, &attempt).await;
         }
         Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
@@ -189,8 +197,13 @@ async fn run(
     }
 }
 
-/// Reads what the script's client wrote. It stays where it is: there a later build would adopt it.
-fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured, ScriptError> {
+/// Reads what the script's client wrote. It stays where it is: there a later build would adopt it, unless power was added
+/// to it. Gives with it why there is no power in it, although the script watched its GPUs.
+fn judge(
+    ledger: &Ledger<'_>,
+    step: &Step,
+    attempt: &Attempt,
+) -> Result<(Measured, Option<String>), ScriptError> {
     let bytes = fs::read(&attempt.path.join("work").join(RESULT_FILE))?;
     let bytes = bytes.ok_or_else(|| ScriptError::NoResult {
         words: last_words(attempt),
@@ -202,13 +215,44 @@ fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured
         concurrency: step.point.conc.into(),
         failed_share,
     };
-    let file = client_file(&bytes, expected)?;
+    let mut file = client_file(&bytes, expected)?;
+    let no_power = add_power(&mut file, &bytes, ledger, attempt);
+    let with_power = file
+        .get(GPU_POWER)
+        .map(|_| serde_json::to_vec(&file).expect("a result has text keys and finite numbers"));
     aggregate(&step.point, &file)?;
-    let measured = Measured::of_client_file(&step.bench.client, bytes, file);
+    let is_changed = with_power.is_some();
+    let measured = Measured::of_client_file(&step.bench.client, with_power.unwrap_or(bytes), file);
     if ledger.job.server.image == Image::Builtin && !measured.is_simulated() {
         return Err(ScriptError::NotSimulated);
     }
-    Ok(measured)
+    if is_changed {
+        let written = attempt_result::write_output(&attempt.path, measured.output, &measured.bytes);
+        ledger.run.written(written)?;
+    }
+    Ok((measured, no_power))
+}
+
+/// Adds the energy that a monitor of the GPUs saw, if the script ran one. Gives why there is none although it did.
+fn add_power(file: &mut Object, result: &[u8], ledger: &Ledger<'_>, attempt: &Attempt) -> Option<String> {
+    let csv = attempt.path.join("work").join(GPU_METRICS);
+    if !csv.is_file() {
+        return None;
+    }
+    let zone = match ledger.image {
+        // An image without a zone of its own, as most are.
+        ReadyImage::Container { .. } => TimeZone::UTC,
+        ReadyImage::Builtin | ReadyImage::Venv { .. } => local_time_zone(None),
+    };
+    match gpu_power(result, &csv, ledger.job.server.gpus, &zone) {
+        Ok(fields) => {
+            let fields = fields.into_iter();
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.into()));
+            file.set(GPU_POWER, fields.collect::<Map<_, _>>());
+            None
+        }
+        Err(reasons) => Some(format!("not valid: {}", reasons.join(", "))),
+    }
 }
 
 /// The ends of what the script and its server printed, as the tail of a message.

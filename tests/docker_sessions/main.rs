@@ -18,4 +18,5 @@ mod pulled;
 mod requirement;
 mod script;
 mod session;
+mod upstream;
 mod user;
