@@ -4,7 +4,7 @@
 
 mod requirement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use requirement::has_program;
 use rustix::process::Signal;
-use sweep::exec::guard::ExitFacts;
+use sweep::exec::guard::{ExitFacts, Order};
+use sweep::exec::guards::Guards;
 use sweep::exec::leftover::{Leftover, end_leftover};
 use sweep::exec::port::{FreePort, PortError, free_port};
-use sweep::exec::process::{Ended, GuardBinary, Owned};
+use sweep::exec::process::{Ended, GuardBinary, Guarded, Owned};
 use sweep::exec::procfs::{self, Identity};
 use sweep::exec::ready::ReadyError;
 use sweep::exec::server::{ResetError, Server, ServerSpec, StartError};
@@ -396,6 +397,64 @@ async fn a_server_whose_guard_is_killed_is_still_ended_by_stop() {
         }
     );
     assert!(!procfs::is_alive(leader));
+}
+
+/// An order for one of several guards.
+fn order(bench: &Bench, script: &str) -> Order {
+    let spec = bench.sh(script);
+    Order {
+        argv: spec.argv,
+        env: spec.env,
+        cwd: spec.cwd,
+        grace_ms: 30_000,
+    }
+}
+
+#[tokio::test]
+async fn a_guard_serves_one_program_after_another_and_lets_nothing_of_one_reach_the_next() {
+    if !has("setsid") {
+        return;
+    }
+    let bench = Bench::new();
+    let guards = Guards::new(guard());
+    let mut served = BTreeSet::new();
+    for round in 0..3 {
+        let script = format!(
+            "setsid sh -c 'echo stray{round} $$; exec sleep 1000' & while ! grep -q stray{round} logs/server.log; do :; done; exit {round}"
+        );
+        let mut program = Guarded::spawn_among(&guards, &order(&bench, &script), &bench.log())
+            .await
+            .unwrap();
+        served.insert(program.owned().guard);
+        assert_eq!(program.exited().await, ExitFacts::Code(round));
+        assert!(!program.stop(LIMIT).await.unwrap().forced);
+        let stray = bench.logged(&format!("stray{round}")).parse().unwrap();
+        assert!(procfs::read(stray).is_none_or(|process| process.name != "sleep"));
+    }
+    // One that cannot be started costs no guard either.
+    let mut absent = order(&bench, "");
+    absent.argv = vec!["no-such-program".to_owned()];
+    let refused = Guarded::spawn_among(&guards, &absent, &bench.log()).await;
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .starts_with("start `no-such-program`: No such file")
+    );
+    assert_eq!(served.len(), 1, "{served:?}");
+
+    // A guard that was killed while it had nothing to do is replaced.
+    let idle = served.pop_first().unwrap();
+    procfs::signal(idle, Signal::KILL).unwrap();
+    gone(idle);
+    let program = Guarded::spawn_among(&guards, &order(&bench, "exit 5"), &bench.log()).await;
+    let mut program = program.unwrap();
+    assert_ne!(program.owned().guard, idle);
+    assert_eq!(program.exited().await, ExitFacts::Code(5));
+    program.stop(LIMIT).await.unwrap();
+    assert!(procfs::is_alive(program.owned().guard));
+    guards.dismiss().await;
+    assert!(!procfs::is_alive(program.owned().guard));
 }
 
 /// A run that can be killed: this test binary, running only [`driver`].

@@ -115,6 +115,11 @@ fn a_script_measures_each_point_and_its_file_is_the_result() {
         assert!(log.stdout.contains(part), "no {part}: {log}");
     }
     let shown = project.json(&["show", point, "--format", "json"]);
+    let power = shown["last"]["facts"]["power"].as_str().unwrap();
+    assert!(
+        power.starts_with("not valid: ") && power.contains("no_usable_power_samples"),
+        "{power}"
+    );
     let entries = shown["inputs"]["entries"].to_string();
     for part in [
         "the script's own",
@@ -345,16 +350,40 @@ fn a_killed_build_leaves_no_script_and_repeats_no_point() {
     assert_eq!(passes, [format!("{point}/c1"), format!("{point}/c2")]);
 }
 
+/// Its place is given to the next while the result of the last is still on its way to the disk.
+#[test]
+fn of_many_scripts_that_are_killed_none_is_lost_that_was_told() {
+    const POINTS: usize = 60;
+    let result = RESULT
+        .replace("\"max_concurrency\": 1", "\"max_concurrency\": $CONC")
+        .replace('"', "\\\"");
+    let script = format!("echo \"{result}\" > bench.json\n");
+    let project = project(&[("many", "within: 2m\ncontract: [CONC]", &script)]);
+    project.replace("Sweepfile", "gpu: h100 }", "gpu: h100, share: gpu }");
+    let all: Vec<String> = (1..=POINTS).map(|conc| conc.to_string()).collect();
+    project.edit_config("many-fp8", "[1, 2]", &format!("[{}]", all.join(", ")));
+    let mut build = project.start(&["build"]);
+    build.wait_for("some results", |story| story.benches_passed().len() >= 10);
+    let killed = build.kill();
+    let told: BTreeSet<&str> = killed.story.benches_passed().into_iter().collect();
+    let rest = project.sweep(&["build"]);
+    assert_eq!(rest.code, 0, "{rest}");
+    let measured: BTreeSet<&str> = rest.story.benches_passed().into_iter().collect();
+    assert!(told.is_disjoint(&measured), "{told:?} {measured:?}");
+    assert_eq!(project.simulated_rows("all").len(), POINTS);
+    let again = project.sweep(&["build"]);
+    assert!(again.code == 0 && again.story.0.is_empty(), "{again}");
+    project.assert_no_process_left();
+}
+
 #[test]
 fn a_result_that_the_cache_lacks_is_adopted() {
     let project = waiting_project();
     let mut build = project.start(&["build"]);
     build.wait_for("a result", |story| story.benches_passed().len() == 1);
-    let folder = attempts(&project, &build.story()).remove(0);
     build.kill();
     project.assert_no_process_left();
     // As if it had been killed between the attempt's result and the cache.
-    fs::copy(folder.join("work/bench.json"), folder.join("client.json")).unwrap();
     for part in ["cas", "log"] {
         fs::remove_dir_all(project.path(".cache").join(part)).unwrap();
     }

@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::fs::{self, Folder, FsError, Mode, Op, Temp};
+use super::stage::Stage;
+use super::store::Source;
 use super::{Digest, Hasher, Seen};
 
 /// How many bytes a copy moves at a time.
@@ -104,6 +106,11 @@ impl Cas {
         })
     }
 
+    /// The folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the blob of this digest lies, if it is here.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.to_string();
@@ -132,31 +139,32 @@ impl Cas {
 
     /// Keeps `bytes`. A blob already here is read again, and replaced if it is damaged.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, FsError> {
-        let digest = Digest::of(bytes);
-        if !self.is_intact(&digest) {
-            let mut temp = self.temp()?;
-            temp.write_all(bytes)?;
-            self.place(temp, &digest)?;
-        }
+        let mut stage = Stage::of(self)?;
+        let (digest, _) = stage.add(Source::Bytes(bytes))?;
+        stage.place()?;
         Ok(digest)
     }
 
     /// Keeps a file's bytes and tells their digest and number. They are hashed while they are copied, so a writer
     /// who changes the file meanwhile changes the digest but never stores bytes under a wrong one.
     pub fn put_file(&self, path: &Path) -> Result<(Digest, u64), FsError> {
+        let mut stage = Stage::of(self)?;
+        let kept = stage.add(Source::File(path))?;
+        stage.place()?;
+        Ok(kept)
+    }
+
+    /// A copy of a file that is not in its place yet, with its digest and size.
+    pub(super) fn copied(&self, path: &Path) -> Result<(Temp, Digest, u64), FsError> {
         let mut temp = self.temp()?;
-        let Some((digest, size)) = copy(path, &mut temp)? else {
-            let cause = io::Error::from(io::ErrorKind::NotFound);
-            return Err(FsError {
+        match copy(path, &mut temp)? {
+            Some((digest, size)) => Ok((temp, digest, size)),
+            None => Err(FsError {
                 op: Op::Open,
                 path: path.to_owned(),
-                cause,
-            });
-        };
-        if !self.is_intact(&digest) {
-            self.place(temp, &digest)?;
+                cause: io::Error::from(io::ErrorKind::NotFound),
+            }),
         }
-        Ok((digest, size))
     }
 
     /// Reads a blob and verifies it.
@@ -277,7 +285,7 @@ impl Cas {
     }
 
     /// A temporary file at the top of the store, where the strays of a crash are quickly found.
-    fn temp(&self) -> Result<Temp, FsError> {
+    pub(super) fn temp(&self) -> Result<Temp, FsError> {
         if self.places.is_none() {
             let cause = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
             return Err(FsError {
@@ -289,11 +297,14 @@ impl Cas {
         Temp::create_in(&self.dir)
     }
 
-    fn place(&self, temp: Temp, digest: &Digest) -> Result<(), FsError> {
+    /// Renames a blob into its place, without waiting for the disk, and tells the folder that is to be flushed.
+    pub(super) fn place(&self, temp: Temp, digest: &Digest) -> Result<PathBuf, FsError> {
         let path = self.path(digest);
-        fs::create_dir_durable(fs::parent(&path))?;
+        let folder = fs::parent(&path);
+        fs::create_dir_durable(folder)?;
         let _held = self.places.as_ref().map(hold);
-        temp.persist(&path, Mode::ReadOnly)
+        temp.place(&path)?;
+        Ok(folder.to_owned())
     }
 
     /// Removes a blob that was read as damaged, if it still is; `false`: it is not, look again.

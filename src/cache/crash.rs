@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::fs::fault::{self, Fault};
 use super::record::tests::example;
 use super::store::tests::{is_hit, publish, try_open};
-use super::{Digest, Output, Record, Source, Store};
+use super::{Digest, Finished, Output, Record, Source, Store};
 
 /// A build of three targets; tells which of them it found or kept.
 fn build(dir: &Path) -> Vec<u64> {
@@ -66,28 +66,47 @@ struct Done {
     found: Vec<u8>,
 }
 
-/// Builds these targets in this order, numbering what it measures from `attempt` on.
-fn measure(dir: &Path, targets: &[u8], attempt: u32) -> Done {
+/// Builds these targets in this order, numbering what it measures from `attempt` on, and keeps so many together.
+fn measure(dir: &Path, targets: &[u8], attempt: u32, together: usize) -> Done {
     let mut done = Done::default();
     let Ok(mut store) = try_open(dir) else {
         return done;
     };
+    let mut group = Vec::<(Record, Vec<u8>)>::new();
     for target in targets {
         let number = attempt + done.attempts.len() as u32;
         let (record, bytes) = measured(*target, number);
+        if group.len() == together || group.iter().any(|(other, _)| other.key == record.key) {
+            keep(&mut store, &mut group, &mut done);
+        }
         match store.lookup(&record.key) {
             Ok(Some(_)) => done.found.push(*target),
             // Whoever cannot look cannot know: it fails here, as a build would.
             Err(_) => return done,
             Ok(None) => {
                 done.attempts.push(number);
-                if store.publish(&record, &[Source::Bytes(&bytes)]).is_ok() {
-                    done.told.push(number);
-                }
+                group.push((record, bytes));
             }
         }
     }
+    keep(&mut store, &mut group, &mut done);
     done
+}
+
+fn keep(store: &mut Store, group: &mut Vec<(Record, Vec<u8>)>, done: &mut Done) {
+    let blobs: Vec<_> = group.iter().map(|(_, bytes)| [Source::Bytes(bytes)]).collect();
+    let results: Vec<_> = group
+        .iter()
+        .zip(&blobs)
+        .map(|((record, _), blobs)| Finished { record, blobs })
+        .collect();
+    let outcomes = store.publish_all(&results);
+    for ((record, _), outcome) in group.iter().zip(outcomes) {
+        if outcome.is_ok() {
+            done.told.push(record.provenance.attempt);
+        }
+    }
+    group.clear();
 }
 
 /// The attempts on record, in order, each with its bytes.
@@ -120,11 +139,12 @@ proptest! {
     #[test]
     fn after_any_crashes_the_records_are_a_beginning_of_what_was_done(
         builds in prop::collection::vec((prop::collection::vec(0..5_u8, 1..5), fault()), 1..6),
+        together in 1..4_usize,
     ) {
         let dir = tempfile::tempdir().unwrap();
         let (mut kept, mut finished, mut attempt) = (Vec::<u32>::new(), BTreeSet::<u8>::new(), 0);
         for (targets, fault) in builds {
-            let (done, _) = fault::with(fault, || measure(dir.path(), &targets, attempt));
+            let (done, _) = fault::with(fault, || measure(dir.path(), &targets, attempt, together));
             attempt += done.attempts.len() as u32;
             let found = on_record(dir.path());
             prop_assert!(found.starts_with(&kept), "{kept:?} became {found:?}");
@@ -151,7 +171,7 @@ proptest! {
             prop_assert!(done.found.iter().all(|target| finished.contains(target)));
             kept = found;
         }
-        let last = measure(dir.path(), &[0, 1, 2, 3, 4], attempt);
+        let last = measure(dir.path(), &[0, 1, 2, 3, 4], attempt, together);
         prop_assert_eq!(last.told.len(), 5 - finished.len());
         prop_assert_eq!(on_record(dir.path()).len(), 5);
         prop_assert!(Store::open_read(dir.path()).unwrap().damage().is_empty());

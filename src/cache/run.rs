@@ -153,7 +153,7 @@ impl RunDir {
     }
 
     /// Writes down, before anything can go wrong with it, that the run owns `owned`: something that outlives it if
-    /// nobody ends it. On the disk when it returns.
+    /// nobody ends it. In the system's hands when it returns, and not on the disk: with the power goes what is owned.
     pub fn journal(&mut self, owned: &impl Serialize) -> Result<(), FsError> {
         self.append(&Entry::Owns(owned))
     }
@@ -178,16 +178,11 @@ impl RunDir {
         let path = self.path.join(JOURNAL);
         let file = match self.journal.take() {
             Some(file) => file,
-            None => {
-                let file = fs::open_append(&path)?;
-                fs::flush_dir(&self.path)?;
-                file
-            }
+            None => fs::open_append(&path)?,
         };
         // The line break comes first: what a failed write left before it stays a line of its own.
         let line = serde_json::to_string(entry).expect("names and numbers are always JSON");
         fs::write_all(&file, &path, format!("\n{line}").as_bytes())?;
-        fs::flush(&file, &path)?;
         self.journal = Some(file);
         Ok(())
     }

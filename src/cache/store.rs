@@ -14,6 +14,7 @@ use super::log::{Damage, LogError, LogWriter, Segment, Written, read_all, read_u
 use super::payload;
 use super::record::{FORMAT, Record, Verdict};
 use super::run::RunId;
+use super::stage::Stage;
 use super::stat::StatCache;
 use super::{Digest, Key};
 
@@ -41,6 +42,13 @@ pub enum Source<'a> {
     Bytes(&'a [u8]),
     /// In a file of the attempt.
     File(&'a Path),
+}
+
+/// A record with the blobs that come with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    pub record: &'a Record,
+    pub blobs: &'a [Source<'a>],
 }
 
 /// Why a record was not kept.
@@ -190,35 +198,54 @@ impl Store {
     /// [`Store::lookup`]. Every blob that the record names must be among `blobs` or in the store already. Tells where
     /// the record was written.
     pub fn publish(&mut self, record: &Record, blobs: &[Source<'_>]) -> Result<Written, StoreError> {
+        let written = self.publish_together(&[Finished { record, blobs }])?;
+        Ok(written.into_iter().next().expect("one was published"))
+    }
+
+    /// The same for several results at once: the disk is waited for once for all of them. What comes of one does not
+    /// depend on the others: where something is wrong, each is published by itself.
+    pub fn publish_all(&mut self, results: &[Finished<'_>]) -> Vec<Result<Written, StoreError>> {
+        if results.is_empty() {
+            return Vec::new();
+        }
+        match self.publish_together(results) {
+            Ok(written) => written.into_iter().map(Ok).collect(),
+            Err(error) if results.len() == 1 => vec![Err(error)],
+            Err(_) => {
+                let one_by_one = results
+                    .iter()
+                    .map(|result| self.publish(result.record, result.blobs));
+                one_by_one.collect()
+            }
+        }
+    }
+
+    /// All or none of them.
+    fn publish_together(&mut self, results: &[Finished<'_>]) -> Result<Vec<Written>, StoreError> {
         let Some(writer) = &mut self.writer else {
             return Err(StoreError::ReadOnly(self.dir.clone()));
         };
-        if record.format != FORMAT || record.key != record.inputs.key() {
-            return Err(StoreError::Inconsistent(record.target.clone()));
-        }
-        for blob in blobs {
-            match blob {
-                Source::Bytes(bytes) => self.cas.put(bytes).map(|_| ())?,
-                Source::File(path) => self.cas.put_file(path).map(|_| ())?,
+        let mut stage = Stage::of(&self.cas)?;
+        for Finished { record, blobs } in results {
+            if record.format != FORMAT || record.key != record.inputs.key() {
+                return Err(StoreError::Inconsistent(record.target.clone()));
+            }
+            for blob in *blobs {
+                stage.add(*blob)?;
             }
         }
-        let missing = |digest: &Digest| StoreError::MissingBlob {
-            target: record.target.clone(),
-            digest: *digest,
-        };
-        for output in &record.outputs {
-            if self.cas.size(&output.digest)? != Some(output.size) {
-                return Err(missing(&output.digest));
-            }
+        stage.place()?;
+        for Finished { record, .. } in results {
+            require_blobs(&self.cas, record)?;
         }
-        if let Verdict::Failed { log: Some(log), .. } = &record.verdict
-            && !self.cas.contains(log)?
-        {
-            return Err(missing(log));
+        let payloads: Vec<_> = results
+            .iter()
+            .map(|result| payload::encode(result.record))
+            .collect();
+        let written = writer.log.append_all(&payloads)?;
+        for payload in payloads {
+            self.records.push(payload);
         }
-        let payload = payload::encode(record);
-        let written = writer.log.append(&payload)?;
-        self.records.push(payload);
         Ok(written)
     }
 
@@ -243,12 +270,32 @@ impl Store {
     }
 }
 
+/// Refuses a record that names a blob which is not there.
+fn require_blobs(cas: &Cas, record: &Record) -> Result<(), StoreError> {
+    let missing = |digest: &Digest| StoreError::MissingBlob {
+        target: record.target.clone(),
+        digest: *digest,
+    };
+    for output in &record.outputs {
+        if cas.size(&output.digest)? != Some(output.size) {
+            return Err(missing(&output.digest));
+        }
+    }
+    if let Verdict::Failed { log: Some(log), .. } = &record.verdict
+        && !cas.contains(log)?
+    {
+        return Err(missing(log));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::fs::fault::{self, Fault};
     use super::super::lock::{self, Holder, Wait};
     use super::super::record::Output;
     use super::super::record::tests::example;
@@ -304,6 +351,96 @@ pub(super) mod tests {
         let store = Store::open_read(dir.path()).unwrap();
         assert!(is_hit(&store, 1) && !is_hit(&store, 2));
         assert!(store.damage().is_empty());
+    }
+
+    /// Publishes these together; those that were kept.
+    fn publish_group(store: &mut Store, group: &[u64]) -> Vec<u64> {
+        let benches: Vec<_> = group.iter().map(|n| bench(*n)).collect();
+        let blobs: Vec<_> = benches.iter().map(|(_, trace)| [Source::Bytes(trace)]).collect();
+        let results: Vec<_> = benches
+            .iter()
+            .zip(&blobs)
+            .map(|((record, _), blobs)| Finished { record, blobs })
+            .collect();
+        let outcomes = store.publish_all(&results);
+        assert_eq!(outcomes.len(), group.len());
+        let kept = group.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_ok());
+        kept.map(|(n, _)| *n).collect()
+    }
+
+    /// As many as one segment in one write, and their file system flushed as a whole; and fewer.
+    const GROUPS: [u64; 2] = [20, 3];
+
+    #[test]
+    fn one_fault_in_a_group_costs_no_result() {
+        for size in GROUPS {
+            let group: Vec<u64> = (1..=size).collect();
+            let (kept, calls) = fault::with(None, || {
+                publish_group(&mut open(tempfile::tempdir().unwrap().path()), &group)
+            });
+            assert_eq!(kept, group);
+            for n in 0..calls {
+                let dir = tempfile::tempdir().unwrap();
+                let mut store = open(dir.path());
+                publish(&mut store, 0).unwrap();
+                let (kept, _) = fault::with(Some(Fault::Once(n)), || publish_group(&mut store, &group));
+                assert_eq!(kept, group, "call {n}: each is tried again by itself");
+                drop(store);
+                let store = open(dir.path());
+                assert!((0..=size).all(|n| is_hit(&store, n)), "call {n}");
+                assert_eq!(store.records().len() as u64, size + 1, "call {n}");
+                assert!(store.damage().is_empty(), "call {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_each_of_a_group_is_told_so_and_nothing_else_is_lost() {
+        for size in GROUPS {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = open(dir.path());
+            publish(&mut store, 0).unwrap();
+            let group: Vec<u64> = (1..=size).collect();
+            let full = Some(Fault::FullDisk { uncut: false });
+            let (kept, _) = fault::with(full, || publish_group(&mut store, &group));
+            assert!(kept.is_empty(), "{kept:?}");
+            assert!(is_hit(&store, 0) && !group.iter().any(|n| is_hit(&store, *n)));
+            assert_eq!(publish_group(&mut store, &group), group);
+            drop(store);
+            let store = open(dir.path());
+            assert!((0..=size).all(|n| is_hit(&store, n)));
+            assert!(store.damage().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_of_a_group_is_not_the_others_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let (first, trace) = bench(1);
+        let (mut forged, _) = bench(2);
+        forged.key = first.key;
+        let (without_blob, _) = bench(3);
+        let results = [
+            Finished {
+                record: &forged,
+                blobs: &[],
+            },
+            Finished {
+                record: &first,
+                blobs: &[Source::Bytes(&trace)],
+            },
+            Finished {
+                record: &without_blob,
+                blobs: &[],
+            },
+        ];
+        let outcomes = store.publish_all(&results);
+        assert!(matches!(outcomes[0], Err(StoreError::Inconsistent(_))));
+        assert!(outcomes[1].is_ok());
+        assert!(matches!(outcomes[2], Err(StoreError::MissingBlob { .. })));
+        assert!(is_hit(&store, 1));
+        assert_eq!(store.records().len(), 1);
     }
 
     #[test]

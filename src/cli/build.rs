@@ -444,8 +444,10 @@ impl Live<'_> {
                 outcome
             };
             let telling = async {
-                while let Some(stamped) = told.recv().await {
-                    tell(&mut journal, reporter.as_mut(), &stamped);
+                let mut events = Vec::new();
+                while told.recv_many(&mut events, AT_ONCE).await > 0 {
+                    tell(&mut journal, reporter.as_mut(), &events);
+                    events.clear();
                 }
             };
             tokio::join!(working, telling).0
@@ -521,17 +523,19 @@ impl Live<'_> {
     }
 }
 
-/// Keeps an event and shows it. A journal that cannot be written must not stop a measurement; it is said once.
-fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), stamped: &Stamped) {
-    if stamped.event.is_kept()
-        && let Some(Err(error)) = journal.as_mut().map(|journal| journal.append(stamped))
-    {
+/// How many events are told at once at most, where they come faster than they are told.
+const AT_ONCE: usize = 256;
+
+/// Keeps events and shows them. A journal that cannot be written must not stop a measurement; it is said once.
+fn tell(journal: &mut Option<Journal>, reporter: &mut (dyn Reporter + Send), events: &[Stamped]) {
+    if let Some(Err(error)) = journal.as_mut().map(|journal| journal.append_all(events)) {
         *journal = None;
         print_all(&[Diagnostic::warning(format!(
             "{error}; this run's events are not kept from here on"
         ))]);
     }
-    reporter.event(stamped);
+    events.iter().for_each(|stamped| reporter.event(stamped));
+    reporter.flush();
 }
 
 /// The end of a build that had nothing to run.

@@ -54,6 +54,8 @@ pub enum BuildError {
     Fs(#[from] FsError),
     #[error(transparent)]
     Compute(#[from] ComputeError),
+    #[error("start the thread that keeps results: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// Runs the plan's sessions, then computes rows, the collection and the summary.
@@ -66,7 +68,8 @@ pub async fn build(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Resul
         never = tell_interruptions(run) => match never {},
         sessions = run_sessions(run, build, maker) => sessions,
     };
-    for done in sessions {
+    run.guards.dismiss().await;
+    for done in sessions? {
         endings.extend(done.endings);
         servers_started += done.servers_started;
         machinery = machinery.or(done.machinery);

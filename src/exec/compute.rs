@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::committer::Bundle;
 use super::measured::Measured;
 use super::run::{Began, Run};
 use crate::bench::TraceError;
@@ -28,13 +29,13 @@ pub enum ComputeError {
     Fs(#[from] FsError),
 }
 
-/// A point's row, computed and kept; the digest of the row.
-pub(super) fn process(
+/// A point's row, computed, with its blobs: the row itself, and the raw result.
+pub(super) fn row(
     run: &Run,
     target: &str,
     point: &Point,
     measured: &Measured,
-) -> Result<Digest, ComputeError> {
+) -> Result<Bundle, ComputeError> {
     let began = Began::now();
     let raw = measured.raw();
     let row = aggregate(point, &raw)?;
@@ -44,8 +45,10 @@ pub(super) fn process(
     let mut record = run.record(target.to_owned(), inputs, Verdict::Passed, began);
     record.provenance.simulated = measured.is_simulated();
     record.outputs = vec![output("row", &row), output("raw", &raw)];
-    run.publish(&record, &[Source::Bytes(&row), Source::Bytes(&raw)])?;
-    Ok(record.outputs[0].digest)
+    Ok(Bundle {
+        record,
+        blobs: vec![row, raw],
+    })
 }
 
 /// A point's row from what its bench left in the cache.
@@ -61,7 +64,10 @@ pub(super) fn process_kept(
         Fetched::Found(bytes) => bytes,
         Fetched::Missing | Fetched::Damaged(_) => return Err(ComputeError::Lost(digest)),
     };
-    process(run, target, point, &Measured::decode(client, bytes)?)
+    let Bundle { record, blobs } = row(run, target, point, &Measured::decode(client, bytes)?)?;
+    let blobs: Vec<Source<'_>> = blobs.iter().map(|blob| Source::Bytes(blob)).collect();
+    run.publish(&record, &blobs)?;
+    Ok(record.outputs[0].digest)
 }
 
 /// The name of the fact under which a collection keeps what was typed to select it, as a JSON list.

@@ -1,12 +1,15 @@
 //! The dispatcher: owns the queues and the pools, and starts sessions where there is room.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::build::Build;
+use super::committer::Committer;
 use super::docker::{Heir, Heirs, Host};
 use super::event::Event;
 use super::foretell::{pool_specs, wanted};
@@ -17,6 +20,7 @@ use super::run::Run;
 use super::session::{self, Done, Ending, Job, Step};
 use super::signals::Interrupt;
 use super::trouble::Trouble;
+use super::vacancy::Vacancy;
 use crate::graph::spec::{Form, Image};
 use crate::plan::{Judge, Policy, Reason, Session};
 use crate::schedule::{self, Fleet, Placement, Queue};
@@ -29,10 +33,7 @@ enum Ended {
         jobs: Vec<(Job, schedule::Session)>,
         outcome: Result<ReadyImage, Trouble>,
     },
-    Session {
-        placement: Placement,
-        done: Done,
-    },
+    Session(Done),
 }
 
 /// The sessions that wait for a place.
@@ -58,7 +59,7 @@ impl Waiting {
             &mut self.others
         };
         match self.held.remove(&job.index) {
-            Some(place) => queue.push_held((job, image), wanted, place),
+            Some(place) => queue.push_held((job, image), &wanted, place),
             None => queue.push((job, image), wanted),
         }
     }
@@ -108,20 +109,34 @@ impl Waiting {
         next
     }
 
-    fn ended(&mut self, placement: &Placement, done: &Done) {
+    /// Nothing of a session runs any more; its results may still be on their way into the cache.
+    fn vacated(&mut self, placement: &Placement) {
         self.running -= 1;
+        self.fleet.release(placement);
+    }
+
+    fn ended(&mut self, placement: Option<&Placement>, done: &Done) {
         if done.quiet {
             self.a_quiet_one_runs = false;
         }
-        // Where a server could not be ended, its GPUs are taken: nothing may be measured on them in this run.
-        if !done.server_lives {
-            self.fleet.release(placement);
+        match placement {
+            // Where a server could not be ended, its GPUs are taken: nothing may be measured on them in this run.
+            Some(_) if done.server_lives => self.running -= 1,
+            Some(placement) => self.vacated(placement),
+            None => {}
         }
     }
 }
 
 /// Runs the plan's sessions. They wait for their image, then for a place; what comes of each point is told.
-pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvMaker) -> Vec<Done> {
+///
+/// # Errors
+/// If the thread that keeps results cannot be started; then nothing was.
+pub(super) async fn run_sessions(
+    run: &Arc<Run>,
+    build: &Build<'_>,
+    maker: VenvMaker,
+) -> io::Result<Vec<Done>> {
     let maker = Arc::new(maker);
     let sessions = || build.plan.sessions.iter().enumerate();
     let mut waiting = Waiting {
@@ -132,7 +147,10 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         a_quiet_one_runs: false,
         held: BTreeMap::new(),
     };
+    let committer = Arc::new(Committer::start(run.clone())?);
+    let (told, mut vacated) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
+    let mut placed = HashMap::new();
     let mut done = Vec::new();
     let mut of_image = HashMap::<NodeIndex, Vec<(Job, schedule::Session)>>::new();
     let mut heirs = Heirs::default();
@@ -182,13 +200,41 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
             if job.quiet {
                 run.hold_sending();
             }
-            let run = run.clone();
-            tasks.spawn(async move { place(run, job, image, placement).await });
+            let place = Place {
+                pool: placement.pool.clone(),
+                nodes: placement.nodes.clone(),
+                gpus: placement.gpus.clone(),
+            };
+            let job = Arc::new(job);
+            let vacancy = Arc::new(Vacancy::new(placement, told.clone()));
+            let session = session::run(
+                run.clone(),
+                job.clone(),
+                image,
+                place,
+                committer.clone(),
+                vacancy.clone(),
+            );
+            let task = tasks.spawn(async move { Ended::Session(session.await) });
+            placed.insert(task.id(), (job, vacancy));
         }
-        match tasks.join_next().await {
+        let ended = tokio::select! {
+            biased;
+            // Before the ends of sessions: one that has ended left its place before.
+            Some(placement) = vacated.recv() => {
+                waiting.vacated(&placement);
+                continue;
+            }
+            ended = tasks.join_next_with_id() => ended,
+        };
+        let (task, ended) = match ended {
             None => break,
-            Some(Ok(Ended::Containers)) => {}
-            Some(Ok(Ended::Image { jobs, outcome })) => {
+            Some(Ok((task, ended))) => (task, Ok(ended)),
+            Some(Err(error)) => (error.id(), Err(error)),
+        };
+        let (mut session, (job, vacancy)) = match (ended, placed.remove(&task)) {
+            (Ok(Ended::Containers), _) => continue,
+            (Ok(Ended::Image { jobs, outcome }), _) => {
                 if let Ok(ReadyImage::Container { host, .. }) = &outcome
                     && !looked_for_left
                 {
@@ -207,22 +253,28 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
                         }
                     }
                 }
+                continue;
             }
-            Some(Ok(Ended::Session {
-                placement,
-                done: session,
-            })) => {
-                if session.quiet {
-                    run.release_sending();
-                }
-                waiting.ended(&placement, &session);
-                done.push(session);
+            (Ok(Ended::Session(session)), Some(placed)) => (session, placed),
+            (Ok(Ended::Session(_)), None) => unreachable!("every session is placed"),
+            // It panicked: its points have failed, and the build goes on without it.
+            (Err(error), Some((job, vacancy))) => {
+                let reason = format!("sweep itself failed: {error}");
+                (lost(run, &job, &reason), (job, vacancy))
             }
-            // Tasks catch what their sessions throw; what is left is a cancelled runtime.
-            Some(Err(error)) => run.say(Event::Healed {
-                what: format!("a task of the build was lost: {error}"),
-            }),
+            (Err(error), None) => {
+                run.say(Event::Healed {
+                    what: format!("a task of the build was lost: {error}"),
+                });
+                continue;
+            }
+        };
+        session.quiet = job.quiet;
+        if job.quiet {
+            run.release_sending();
         }
+        waiting.ended(vacancy.held(), &session);
+        done.push(session);
     }
     let reason = match run.interrupts.level() {
         Interrupt::None => "a server on its pool could not be ended, so there is no place for it",
@@ -232,7 +284,7 @@ pub(super) async fn run_sessions(run: &Arc<Run>, build: &Build<'_>, maker: VenvM
         done.push(not_started(run, job, &Trouble::own(reason)));
         done.extend(end_left(run, job.index).await);
     }
-    done
+    Ok(done)
 }
 
 /// A session as one that could go on with a server that a killed run left: one whose recipe has a way to make a server
@@ -255,26 +307,6 @@ async fn end_left(run: &Run, session: usize) -> Option<Done> {
         machinery: Some(error.to_string()),
         ..Done::default()
     })
-}
-
-/// Runs one session. If it panics, its points have failed, and the build goes on without it.
-async fn place(run: Arc<Run>, job: Job, image: ReadyImage, placement: Placement) -> Ended {
-    let place = Place {
-        pool: placement.pool.clone(),
-        nodes: placement.nodes.clone(),
-        gpus: placement.gpus.clone(),
-    };
-    let done = match tokio::spawn(session::run(run.clone(), job.clone(), image, place)).await {
-        Ok(done) => done,
-        Err(error) => lost(&run, &job, &format!("sweep itself failed: {error}")),
-    };
-    Ended::Session {
-        placement,
-        done: Done {
-            quiet: job.quiet,
-            ..done
-        },
-    }
 }
 
 fn job(build: &Build<'_>, run: &Run, index: usize, session: &Session) -> Job {

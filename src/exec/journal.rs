@@ -51,19 +51,25 @@ impl Journal {
 }
 
 impl<W: Write> Journal<W> {
-    /// Appends the event in one write; those that are only for eyes are passed over. Nothing is flushed to the disk:
-    /// the journal tells people what happened, results do not depend on it.
+    /// Appends an event; see [`Journal::append_all`].
     pub fn append(&mut self, stamped: &Stamped) -> Result<(), JournalError> {
-        if !stamped.event.is_kept() {
+        self.append_all(std::slice::from_ref(stamped))
+    }
+
+    /// Appends events in one write; those that are only for eyes are passed over. Nothing is flushed to the disk: the
+    /// journal tells people what happened, results do not depend on it.
+    pub fn append_all(&mut self, events: &[Stamped]) -> Result<(), JournalError> {
+        let mut lines = if self.torn { b"\n".to_vec() } else { Vec::new() };
+        let mut kept = events.iter().filter(|stamped| stamped.event.is_kept()).peekable();
+        if kept.peek().is_none() {
             return Ok(());
         }
-        let mut line = if self.torn { b"\n".to_vec() } else { Vec::new() };
-        let written = serde_json::to_writer(&mut line, stamped)
-            .map_err(io::Error::from)
-            .and_then(|()| {
-                line.push(b'\n');
-                self.file.write_all(&line)
-            });
+        let formed = kept.try_for_each(|stamped| {
+            serde_json::to_writer(&mut lines, stamped)?;
+            lines.push(b'\n');
+            Ok::<_, io::Error>(())
+        });
+        let written = formed.and_then(|()| self.file.write_all(&lines));
         self.torn = written.is_err();
         written.map_err(|cause| JournalError {
             doing: "write",

@@ -1,6 +1,7 @@
 //! From a server target and a place on a pool to the process that is started.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(super) enum LaunchError {
     Changed(PathBuf),
     #[error("link `{}` to this program: {error}", link.display())]
     Link { link: PathBuf, error: std::io::Error },
+    #[error("make `{}` executable: {error}", file.display())]
+    Mode { file: PathBuf, error: std::io::Error },
     #[error("the launcher of pool `{pool}` mounts `{}`, which is not on this host; make it, or correct the launcher", folder.display())]
     NoMount { pool: String, folder: PathBuf },
     #[error("it is not what would be started now")]
@@ -116,9 +119,9 @@ pub(super) fn launch(
 ) -> Result<Launch, LaunchError> {
     let Start { port, attempt, .. } = start;
     let work = attempt.path.join("work");
-    fs::create_dir_durable(&work)?;
+    fs::create_dir(&work)?;
     let temporary = attempt.temporary(run.path());
-    fs::create_dir_durable(&temporary)?;
+    fs::create_dir(&temporary)?;
     copy_files(&run.root, server, &work)?;
     let mut env = environment(run, server, image, place, port, (&work, &temporary));
     if server.form == Form::Combined {
@@ -161,7 +164,7 @@ fn contain(
         });
     }
     let home = attempt.path.join("home");
-    fs::create_dir_durable(&home)?;
+    fs::create_dir(&home)?;
     let is_combined = server.form == Form::Combined;
     let container = host.order(&Wanted {
         image,
@@ -191,15 +194,18 @@ fn contain(
 
 /// A folder with this program as `sweep`, for scripts whose image it is. The link ends with this process, as the
 /// scripts do.
-fn own_programs(run: &Run) -> Result<PathBuf, LaunchError> {
+fn own_programs(run: &Run) -> Result<&Path, LaunchError> {
+    if let Some(made) = run.programs.get() {
+        return Ok(made);
+    }
     let folder = run.path().join("bin");
-    fs::create_dir_durable(&folder)?;
+    fs::create_dir(&folder)?;
     let link = folder.join("sweep");
     match std::os::unix::fs::symlink(format!("/proc/{}/exe", std::process::id()), &link) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(LaunchError::Link { link, error })
         }
-        _ => Ok(folder),
+        _ => Ok(run.programs.get_or_init(|| folder)),
     }
 }
 
@@ -224,10 +230,13 @@ fn copy_files(root: &Path, server: &Server, work: &Path) -> Result<(), LaunchErr
             return Err(LaunchError::Changed(file.path.clone()));
         }
         let dest = work.join(&file.name);
-        if let Some(parent) = dest.parent() {
-            fs::create_dir_durable(parent)?;
+        if let Some(parent) = dest.parent().filter(|parent| *parent != work) {
+            fs::create_dir(parent)?;
         }
-        fs::write_atomic(&dest, &bytes)?;
+        fs::write(&dest, &bytes)?;
+        // All may be run, whatever the project's file says: only its bytes are in the key.
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&dest, mode).map_err(|error| LaunchError::Mode { file: dest, error })?;
     }
     Ok(())
 }

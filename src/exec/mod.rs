@@ -9,6 +9,7 @@
 
 mod attempt_result;
 pub mod build;
+mod committer;
 mod compute;
 mod conclude;
 mod dispatch;
@@ -20,6 +21,7 @@ mod forget;
 pub mod gather;
 pub mod gpu;
 pub mod guard;
+pub mod guards;
 pub mod http;
 pub mod image;
 mod images;
@@ -41,6 +43,7 @@ mod session;
 pub mod signals;
 pub mod started;
 mod trouble;
+mod vacancy;
 pub mod verify;
 mod view;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,19 +42,32 @@ impl Drop for FreePort {
 /// A port that nothing listens on and that no other session of this process has.
 pub fn free_port() -> io::Result<FreePort> {
     loop {
-        // On any address, as servers listen, and with nothing that could be reused later in its way.
-        let probe = socket()?;
-        rustix::net::bind(&probe, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        let port = SocketAddrV4::try_from(rustix::net::getsockname(&probe)?)?.port();
-        if listeners(port).is_empty()
-            && RESERVED
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(port)
-        {
+        let port = match bind_all(0) {
+            Ok(port) => port,
+            // A kernel without IPv6: what listens over that is in another network namespace.
+            Err(_) => bind_ipv4(0)?,
+        };
+        let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserved.insert(port) {
             return Ok(FreePort(port));
         }
     }
+}
+
+/// Binds the port, or with 0 one that the kernel chooses, on all addresses of both families, as servers listen, and lets
+/// go of it. Without reuse, so that whatever has it, on whatever address, is in the way: no table of sockets need be
+/// read, which takes the kernel milliseconds.
+fn bind_all(port: u16) -> io::Result<u16> {
+    let probe = socket(AddressFamily::INET6)?;
+    rustix::net::sockopt::set_ipv6_v6only(&probe, false)?;
+    rustix::net::bind(&probe, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))?;
+    Ok(SocketAddrV6::try_from(rustix::net::getsockname(&probe)?)?.port())
+}
+
+fn bind_ipv4(port: u16) -> io::Result<u16> {
+    let probe = socket(AddressFamily::INET)?;
+    rustix::net::bind(&probe, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    Ok(SocketAddrV4::try_from(rustix::net::getsockname(&probe)?)?.port())
 }
 
 /// The port of a server that runs already; nothing where another session of this process has it.
@@ -65,8 +78,8 @@ pub fn taken_port(port: u16) -> Option<FreePort> {
 
 /// A socket that is bound but never listens: a fork in another thread holds it a moment longer than this one does,
 /// and a listening one would look like a foreign server then.
-fn socket() -> io::Result<OwnedFd> {
-    let (family, kind, flags) = (AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC);
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
     Ok(rustix::net::socket_with(family, kind, flags, None)?)
 }
 
@@ -97,7 +110,7 @@ pub fn ensure_free(port: u16) -> Result<(), PortError> {
     // The tables may be hidden or incomplete; binding asks the kernel itself. Reuse, as servers do, so that
     // connections that an earlier server closed do not count.
     let bind = || {
-        let probe = socket()?;
+        let probe = socket(AddressFamily::INET)?;
         rustix::net::sockopt::set_socket_reuseaddr(&probe, true)?;
         Ok(rustix::net::bind(
             &probe,
@@ -281,6 +294,20 @@ mod tests {
         let ports: Vec<FreePort> = (0..50).map(|_| free_port().unwrap()).collect();
         let numbers: BTreeSet<u16> = ports.iter().map(FreePort::number).collect();
         assert_eq!(numbers.len(), ports.len());
+    }
+
+    #[test]
+    fn no_port_is_chosen_that_somebody_listens_on_whatever_the_address() {
+        if bind_all(0).is_err() {
+            return; // There is no IPv6 here.
+        }
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let taken = bind_all(listener.local_addr().unwrap().port()).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{address}");
+        }
     }
 
     #[test]

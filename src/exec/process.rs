@@ -8,12 +8,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::ChildStderr;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::guard::{ExitFacts, Order, Report, Request};
+use super::guards::{Guard, Guards, Home, Line};
 use super::leftover::{LeftoverError, end_leftover};
 use super::procfs::{self, Identity};
 
@@ -24,7 +24,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The program that knows `sweep guard`.
 #[derive(Clone, Debug)]
-pub struct GuardBinary(PathBuf);
+pub struct GuardBinary(pub(super) PathBuf);
 
 impl GuardBinary {
     /// This very program, even when its file has been replaced or removed since it started.
@@ -104,80 +104,77 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Guarded {
     owned: Owned,
-    requests: Option<ChildStdin>,
     output: Option<ChildStderr>,
     log_start: u64,
+    line: Line,
     life: watch::Receiver<Life>,
 }
 
 impl Guarded {
-    /// Starts a program under guard and returns once it runs.
+    /// Starts a program under a guard of its own and returns once it runs.
     pub async fn spawn(guard: &GuardBinary, order: &Order, output: Output<'_>) -> Result<Self, SpawnError> {
-        let program = order.argv.first().cloned().unwrap_or_default();
-        let failed = |source| SpawnError::Guard {
-            program: program.clone(),
-            source,
+        let fault = Fault::of(order)?;
+        let (sink, log) = match output {
+            Output::Piped => (Stdio::piped(), Log::default()),
+            Output::Log(path) => {
+                let (file, log) = open_log(path)?;
+                (file.into(), log)
+            }
         };
-        if !order.cwd.is_dir() {
-            return Err(SpawnError::NoFolder {
-                program,
-                cwd: order.cwd.clone(),
-            });
-        }
-        let (sink, log, log_start) = open_output(output)?;
-        let boot_id = procfs::boot_id().map_err(failed)?;
-        let mut child = Command::new(&guard.0)
-            .arg0("sweep")
-            .arg("guard")
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(sink)
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
-        let pid = child.id().unwrap_or_default();
-        let guard = procfs::read(pid).map(|process| process.identity);
-        let guard = guard.ok_or_else(|| failed(io::Error::other("/proc does not show it")))?;
-        let mut requests = child.stdin.take().expect("its stdin is piped");
-        let mut reports = BufReader::new(child.stdout.take().expect("its stdout is piped")).lines();
-        let output = child.stderr.take();
+        let guard = Guard::start(&guard.0, sink).map_err(|error| fault.of_guard(error))?;
+        let asked = guard.line().ask(&Request::Start { order, log: None });
+        asked.map_err(|error| fault.of_guard(error))?;
+        Self::started(guard, fault, log, None).await
+    }
 
-        let first = timeout(START_LIMIT, async {
-            send(&mut requests, order).await?;
-            reports.next_line().await
-        });
-        let line = first
-            .await
-            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
-            .map_err(failed)?;
-        let report = line.map(|line| serde_json::from_str(&line)).transpose();
-        let leader = match report.map_err(|error| failed(error.into()))? {
+    /// Starts a program under one of these guards, which serves another one after it.
+    pub async fn spawn_among(guards: &Guards, order: &Order, log: &Path) -> Result<Self, SpawnError> {
+        let fault = Fault::of(order)?;
+        let (_, log) = open_log(log)?;
+        let request = Request::Start {
+            order,
+            log: log.path.as_deref(),
+        };
+        let guard = guards.ask(&request).map_err(|error| fault.of_guard(error))?;
+        Self::started(guard, fault, log, Some(guards.home())).await
+    }
+
+    /// Waits until the guard says that it has started what it was asked to.
+    async fn started(
+        mut guard: Guard,
+        fault: Fault<'_>,
+        log: Log,
+        home: Option<Home>,
+    ) -> Result<Self, SpawnError> {
+        let boot_id = procfs::boot_id().map_err(|error| fault.of_guard(error))?;
+        let report = timeout(START_LIMIT, guard.report()).await;
+        let report = report.map_err(|_| fault.of_guard(io::ErrorKind::TimedOut.into()))?;
+        let leader = match report.map_err(|error| fault.of_guard(error))? {
             Some(Report::Started(leader)) => leader,
             Some(Report::Refused { reason }) => {
-                let path = order.env.get("PATH").cloned().unwrap_or_default();
-                return Err(SpawnError::Refused {
-                    program,
-                    reason,
-                    path,
-                });
+                // Where it has no home it ends as it is dropped.
+                drop(home.map(|home| home.take_back(guard)));
+                return Err(fault.refused(reason));
             }
             Some(Report::Exited(_) | Report::Ended { .. }) | None => {
-                return Err(failed(io::Error::other("it ended at once")));
+                return Err(fault.of_guard(io::Error::other("it ended at once")));
             }
         };
+        let owned = Owned {
+            guard: guard.identity(),
+            leader,
+            boot_id,
+            log: log.path,
+        };
+        let output = guard.take_output();
+        let line = guard.line().clone();
         let (life, watched) = watch::channel(Life::default());
-        tokio::spawn(follow(child, reports, life));
+        tokio::spawn(follow(guard, life, home));
         Ok(Self {
-            owned: Owned {
-                guard,
-                leader,
-                boot_id,
-                log,
-            },
-            requests: Some(requests),
+            owned,
             output,
-            log_start,
+            log_start: log.start,
+            line,
             life: watched,
         })
     }
@@ -215,10 +212,10 @@ impl Guarded {
     ///
     /// May be dropped and called again; a second call can only shorten the grace.
     pub async fn stop(&mut self, grace: Duration) -> Result<Ended, LeftoverError> {
-        if let Some(requests) = &mut self.requests {
+        if !self.life.borrow().over {
             let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
             // A guard that does not read has ended, or was killed; both show below.
-            let _ = send(requests, &Request::Stop { grace_ms }).await;
+            let _ = self.line.ask(&Request::Stop { grace_ms });
         }
         let _ = timeout(grace + KILL_LIMIT, self.life.wait_for(|life| life.over)).await;
         let life = *self.life.borrow();
@@ -235,34 +232,65 @@ impl Guarded {
     }
 }
 
-/// Follows the guard's reports to its end, and reaps it.
-async fn follow(mut child: Child, mut reports: Lines<BufReader<ChildStdout>>, life: watch::Sender<Life>) {
-    while let Ok(Some(line)) = reports.next_line().await {
-        match serde_json::from_str(&line) {
-            Ok(Report::Exited(exit)) => life.send_modify(|life| life.exit = Some(exit)),
-            Ok(Report::Ended { forced }) => life.send_modify(|life| life.ended = Some(forced)),
-            Ok(Report::Started(_) | Report::Refused { .. }) | Err(_) => {}
-        }
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.line.close();
     }
-    let _ = child.wait().await;
-    life.send_modify(|life| {
-        life.exit.get_or_insert(ExitFacts::Unseen);
-        life.over = true;
-    });
 }
 
-/// The guard's standard error, which is the program's output, with the log's absolute path and its length so far.
-fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>, u64), SpawnError> {
-    let Output::Log(path) = output else {
-        return Ok((Stdio::piped(), None, 0));
-    };
-    let open = || -> io::Result<(Stdio, Option<PathBuf>, u64)> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+/// Follows the guard's reports until all has ended. Then the guard goes home, where it has one; otherwise it ends, and is
+/// reaped.
+async fn follow(mut guard: Guard, told: watch::Sender<Life>, home: Option<Home>) {
+    let mut life = Life::default();
+    while life.ended.is_none() {
+        match guard.report().await {
+            Ok(Some(Report::Exited(exit))) => life.exit = Some(exit),
+            Ok(Some(Report::Ended { forced })) => life.ended = Some(forced),
+            Ok(Some(Report::Started(_) | Report::Refused { .. })) => {}
+            Ok(None) | Err(_) => break,
         }
-        let file = File::options().create(true).append(true).open(path)?;
-        let length = file.metadata()?.len();
-        Ok((file.into(), Some(path.canonicalize()?), length))
+        // Of what came at once the last word counts.
+        if !guard.has_more() && life.ended.is_none() {
+            told.send_replace(life);
+        }
+    }
+    let is_over = life.ended.is_some();
+    let left = match home.filter(|_| is_over) {
+        Some(home) => home.take_back(guard),
+        None => Some(guard),
+    };
+    if let Some(guard) = left {
+        guard.end().await;
+    }
+    life.exit.get_or_insert(ExitFacts::Unseen);
+    life.over = true;
+    told.send_replace(life);
+}
+
+/// What a program's output goes to.
+#[derive(Debug, Default)]
+struct Log {
+    /// Absolute; `None` when it is a pipe.
+    path: Option<PathBuf>,
+    /// Its length so far, in bytes.
+    start: u64,
+}
+
+fn open_log(path: &Path) -> Result<(File, Log), SpawnError> {
+    let open = || -> io::Result<(File, Log)> {
+        let options = || File::options().create(true).append(true).open(path);
+        let file = match (options(), path.parent()) {
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(folder)?;
+                options()?
+            }
+            (opened, _) => opened?,
+        };
+        let log = Log {
+            path: Some(procfs::path_of(&file).or_else(|_| path.canonicalize())?),
+            start: file.metadata()?.len(),
+        };
+        Ok((file, log))
     };
     open().map_err(|source| SpawnError::Log {
         path: path.to_owned(),
@@ -270,9 +298,37 @@ fn open_output(output: Output<'_>) -> Result<(Stdio, Option<PathBuf>, u64), Spaw
     })
 }
 
-async fn send(pipe: &mut ChildStdin, value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    pipe.write_all(&line).await?;
-    pipe.flush().await
+/// What is said when the program of an order cannot be started.
+struct Fault<'a> {
+    program: &'a str,
+    path: &'a str,
+}
+
+impl<'a> Fault<'a> {
+    fn of(order: &'a Order) -> Result<Self, SpawnError> {
+        let program = order.argv.first().map(String::as_str).unwrap_or_default();
+        if !order.cwd.is_dir() {
+            return Err(SpawnError::NoFolder {
+                program: program.to_owned(),
+                cwd: order.cwd.clone(),
+            });
+        }
+        let path = order.env.get("PATH").map(String::as_str).unwrap_or_default();
+        Ok(Self { program, path })
+    }
+
+    fn of_guard(&self, source: io::Error) -> SpawnError {
+        SpawnError::Guard {
+            program: self.program.to_owned(),
+            source,
+        }
+    }
+
+    fn refused(&self, reason: String) -> SpawnError {
+        SpawnError::Refused {
+            program: self.program.to_owned(),
+            reason,
+            path: self.path.to_owned(),
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
@@ -63,8 +65,11 @@ impl Process {
 
 /// The process with this pid, `None` when there is none.
 pub fn read(pid: u32) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    Process::parse(&String::from_utf8_lossy(&stat))
+    // The kernel gives as much as fits, in one call, and a line is never as long as this.
+    let mut stat = [0; 1024];
+    let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut stat).ok()?;
+    Process::parse(&String::from_utf8_lossy(&stat[..length]))
 }
 
 /// Whether this very process still runs.
@@ -124,6 +129,11 @@ pub fn signal(identity: Identity, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// The absolute path of an open file, links resolved.
+pub fn path_of(file: &fs::File) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// Whether the process writes its standard output or error to the file at this absolute path.
 pub fn writes_to(pid: u32, file: &Path) -> bool {
     [1, 2].into_iter().any(|descriptor| {
@@ -141,9 +151,12 @@ fn is_writable(fdinfo: &str) -> bool {
 
 /// The kernel's name for the time since this machine booted: pids and ticks mean nothing across it.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned())
+    static READ: OnceLock<String> = OnceLock::new();
+    if let Some(read) = READ.get() {
+        return Ok(read.clone());
+    }
+    let read = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(READ.get_or_init(|| read.trim().to_owned()).clone())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::OnceCell;
@@ -11,12 +11,15 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::docker::{Ended, Heirs, Host, HostError, Owner, RemoveError};
 use super::event::{EVENT_VERSION, Event, Stamped};
+use super::guards::Guards;
 use super::process::{GuardBinary, Owned};
 use super::signals::{Cause, Interrupts};
 use crate::cache::host::host_name;
 use crate::cache::record::FORMAT;
 use crate::cache::remote::Sender;
-use crate::cache::{FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict};
+use crate::cache::{
+    Finished, FsError, Inputs, Provenance, Record, RunDir, Source, Store, StoreError, Verdict,
+};
 use crate::config::container::Container;
 use crate::graph::{Kind, file_name};
 
@@ -26,6 +29,10 @@ pub struct Run {
     pub root: PathBuf,
     pub id: String,
     pub guard: GuardBinary,
+    /// Of scripts, which follow one another.
+    pub guards: Guards,
+    /// The folder with this program as `sweep`, once it is made.
+    pub programs: OnceLock<PathBuf>,
     pub interrupts: Interrupts,
     /// Names and values passed through to servers.
     pub secrets: BTreeMap<String, String>,
@@ -102,7 +109,9 @@ impl Run {
             root: parts.root,
             id: parts.dir.id().as_str().to_owned(),
             path: parts.dir.path().to_path_buf(),
+            guards: Guards::new(parts.guard.clone()),
             guard: parts.guard,
+            programs: OnceLock::new(),
             interrupts: parts.interrupts,
             secrets: parts.secrets,
             retries: parts.retries,
@@ -181,14 +190,15 @@ impl Run {
         &self.path
     }
 
-    /// A new folder for a try of `what`.
+    /// A new folder for a try of `what`. What is in it is not flushed to the disk: it is for people, and for the build
+    /// after one that was killed; what must outlast a loss of power is published.
     pub fn attempt(&self, what: &str) -> Result<Attempt, FsError> {
         let number = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
         // A file name has a limit; the number alone tells attempts apart.
         let short: String = file_name(what).chars().take(120).collect();
         let folder = format!("attempts/{number:04}-{short}");
         let path = self.path.join(&folder);
-        crate::cache::fs::create_dir_durable(&path)?;
+        crate::cache::fs::create_dir(&path)?;
         Ok(Attempt {
             target: what.to_owned(),
             number,
@@ -238,19 +248,33 @@ impl Run {
 
     /// Keeps a record with its blobs; both are on the disk when this returns.
     pub fn publish(&self, record: &Record, blobs: &[Source<'_>]) -> Result<(), StoreError> {
-        let is_sent = record.passed() && Kind::named(record.kind()).is_some_and(Kind::is_measured);
+        let outcomes = self.publish_all(&[Finished { record, blobs }]);
+        outcomes.into_iter().next().expect("one was published")
+    }
+
+    /// The same for several results, which go to the disk together. What comes of one does not depend on the others.
+    pub fn publish_all(&self, results: &[Finished<'_>]) -> Vec<Result<(), StoreError>> {
+        let is_sent =
+            |record: &Record| record.passed() && Kind::named(record.kind()).is_some_and(Kind::is_measured);
+        if let Some(sender) = &*self.sender() {
+            for Finished { record, .. } in results.iter().filter(|result| is_sent(result.record)) {
+                // Without the note only the next build would not know.
+                let _ = sender.announce(&record.key);
+            }
+        }
+        let outcomes = self.store().publish_all(results);
         let sender = self.sender();
-        let sender = sender.as_ref().filter(|_| is_sent);
-        if let Some(sender) = sender {
-            // Without the note only the next build would not know.
-            let _ = sender.announce(&record.key);
-        }
-        let written = self.store().publish(record, blobs);
-        let written = written.inspect_err(|error| self.mind(error.fs()))?;
-        if let Some(sender) = sender {
-            sender.offer(record, written);
-        }
-        Ok(())
+        let told = results
+            .iter()
+            .zip(outcomes)
+            .map(|(Finished { record, .. }, written)| {
+                let written = written.inspect_err(|error| self.mind(error.fs()))?;
+                if let Some(sender) = sender.as_ref().filter(|_| is_sent(record)) {
+                    sender.offer(record, written);
+                }
+                Ok(())
+            });
+        told.collect()
     }
 
     /// What is measured from now on goes to the remote cache as well.

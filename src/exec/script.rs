@@ -6,17 +6,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+use serde_json::Map;
 use tokio::time::timeout;
 
 use super::attempt_result;
 use super::event::Event;
 use super::guard::ExitFacts;
-use super::launch::{LaunchError, Start, launch};
+use super::launch::{LaunchError, ReadyImage, Start, launch};
 use super::ledger::Ledger;
 use super::log_tail::last_lines;
 use super::measured::Measured;
 use super::port::{PortError, ensure_free, free_port};
-use super::process::{Output, Owned, SpawnError};
+use super::process::{Owned, SpawnError};
 use super::run::{Attempt, Began};
 use super::session::{INTERRUPTED, Step};
 use super::signals::Interrupt;
@@ -25,13 +27,17 @@ use crate::cache::{FsError, fs};
 use crate::config::quantity::Short;
 use crate::config::recipe::RESULT_FILE;
 use crate::graph::spec::{Client, Image};
-use crate::results::{AggregateError, ClientFileError, Expected, aggregate, client_file};
+use crate::inferencex::{gpu_power, local_time_zone};
+use crate::results::{AggregateError, ClientFileError, Expected, GPU_POWER, Object, aggregate, client_file};
 
 /// What the script itself prints, in its attempt's folder.
 const LOG: &str = "bench.log";
 
 /// The name that InferenceX's scripts give their server's log, in the folder where they run.
 const SERVER_LOG: &str = "server.log";
+
+/// The name that they give to what they watched of their GPUs.
+const GPU_METRICS: &str = "gpu_metrics.csv";
 
 /// How many of a log's last lines go into a message, and into the record of a failure.
 const QUOTED_LINES: usize = 12;
@@ -89,36 +95,36 @@ pub(super) async fn measure(ledger: &mut Ledger<'_>, step: &Step, start: u32) ->
     let attempt = match ledger.run.attempt(&step.bench_id) {
         Ok(attempt) => attempt,
         Err(error) => {
-            ledger.fail(step, &error.to_string(), "", began);
+            ledger.fail(step, &error.to_string(), "", began).await;
             return Ok(());
         }
     };
     let mut owned = None;
-    let outcome = match run(ledger, step, &attempt, &mut owned).await {
-        Ok(()) => tokio::task::block_in_place(|| judge(ledger, step, &attempt)),
-        Err(error) => Err(error),
-    };
-    let is_stuck = matches!(outcome, Err(ScriptError::Stuck(_)));
-    let mut disrupted = Ok(());
-    match outcome {
-        Ok(measured) => tokio::task::block_in_place(|| {
-            ledger.pass(step, &measured, began, &attempt, start, []);
-        }),
-        Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
-        Err(error) if error.is_machinery() => disrupted = Err(error.to_string()),
-        Err(error) => {
-            let words = last_lines(&attempt.path.join(LOG), 0, KEPT_LINES).join("\n");
-            ledger.fail(step, &error.to_string(), &words, began);
+    let ran = run(ledger, step, &attempt, &mut owned).await;
+    if matches!(ran, Err(ScriptError::Stuck(_))) {
+        ledger.done.server_lives = true;
+    } else {
+        // A quiet one has this machine to itself, also while the disk is written.
+        ledger.may_leave = !ledger.job.quiet && ledger.job.steps.len() == 1;
+        if let Some(owned) = owned {
+            // What stays journalled is looked for once more, and not found.
+            let _ = ledger.run.releases(&owned);
         }
     }
-    if is_stuck {
-        ledger.done.server_lives = true;
-    } else if let Some(owned) = owned {
-        // Only now: what a run still owns tells the next one to look for results that the cache lacks. What stays
-        // journalled is looked for once more, and not found.
-        let _ = ledger.run.releases(&owned);
+    match ran.and_then(|()| judge(ledger, step, &attempt)) {
+        Ok((measured, no_power)) => {
+            let facts = no_power.map(|reason| ("power".to_owned(), reason));
+            let prepared = ledger.prepare(step, measured, began, &attempt, start, facts);
+            ledger.pass(step, prepared, began, &attempt).await;
+        }
+        Err(ScriptError::Interrupted) => ledger.skip(step, INTERRUPTED),
+        Err(error) if error.is_machinery() => return Err(error.to_string()),
+        Err(error) => {
+            let words = last_lines(&attempt.path.join(LOG), 0, KEPT_LINES).join("\n");
+            ledger.fail(step, &error.to_string(), &words, began).await;
+        }
     }
-    disrupted
+    Ok(())
 }
 
 /// Starts the script and waits until it and all that it started are gone. What it was is told as soon as it is started.
@@ -159,7 +165,7 @@ async fn run(
     let launch = launch(run, &ledger.job.server, ledger.image, place, start)?;
     let grace = Duration::from_millis(launch.order.grace_ms);
     let log = attempt.path.join(LOG);
-    let mut script = Started::spawn(&run.guard, launch, Output::Log(&log)).await?;
+    let mut script = Started::spawn_among(&run.guards, launch, &log).await?;
     let owned = started.insert(script.owned().clone());
     if let Err(error) = run.owns(owned) {
         script.stop(Duration::ZERO).await?;
@@ -180,7 +186,7 @@ async fn run(
         Some(stopped) => stopped?,
         None => script.stop(Duration::ZERO).await?,
     };
-    let _ = std::fs::remove_dir_all(attempt.temporary(run.path()));
+    attempt.remove_temporary(run.path());
     match ended? {
         End::Exit(ExitFacts::Code(0)) => Ok(()),
         End::Machinery(reason) => Err(ScriptError::Machinery(reason)),
@@ -191,8 +197,13 @@ async fn run(
     }
 }
 
-/// Reads what the script's client wrote, and copies it to where a later build would adopt it.
-fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured, ScriptError> {
+/// Reads what the script's client wrote. It stays where it is: there a later build would adopt it, unless power was added
+/// to it. Gives with it why there is no power in it, although the script watched its GPUs.
+fn judge(
+    ledger: &Ledger<'_>,
+    step: &Step,
+    attempt: &Attempt,
+) -> Result<(Measured, Option<String>), ScriptError> {
     let bytes = fs::read(&attempt.path.join("work").join(RESULT_FILE))?;
     let bytes = bytes.ok_or_else(|| ScriptError::NoResult {
         words: last_words(attempt),
@@ -204,19 +215,44 @@ fn judge(ledger: &Ledger<'_>, step: &Step, attempt: &Attempt) -> Result<Measured
         concurrency: step.point.conc.into(),
         failed_share,
     };
-    let file = client_file(&bytes, expected)?;
+    let mut file = client_file(&bytes, expected)?;
+    let no_power = add_power(&mut file, &bytes, ledger, attempt);
+    let with_power = file
+        .get(GPU_POWER)
+        .map(|_| serde_json::to_vec(&file).expect("a result has text keys and finite numbers"));
     aggregate(&step.point, &file)?;
-    let measured = Measured::of_client_file(&step.bench.client, bytes, file);
+    let is_changed = with_power.is_some();
+    let measured = Measured::of_client_file(&step.bench.client, with_power.unwrap_or(bytes), file);
     if ledger.job.server.image == Image::Builtin && !measured.is_simulated() {
         return Err(ScriptError::NotSimulated);
     }
-    let run = ledger.run;
-    run.written(attempt_result::write_output(
-        &attempt.path,
-        measured.output,
-        &measured.bytes,
-    ))?;
-    Ok(measured)
+    if is_changed {
+        let written = attempt_result::write_output(&attempt.path, measured.output, &measured.bytes);
+        ledger.run.written(written)?;
+    }
+    Ok((measured, no_power))
+}
+
+/// Adds the energy that a monitor of the GPUs saw, if the script ran one. Gives why there is none although it did.
+fn add_power(file: &mut Object, result: &[u8], ledger: &Ledger<'_>, attempt: &Attempt) -> Option<String> {
+    let csv = attempt.path.join("work").join(GPU_METRICS);
+    if !csv.is_file() {
+        return None;
+    }
+    let zone = match ledger.image {
+        // An image without a zone of its own, as most are.
+        ReadyImage::Container { .. } => TimeZone::UTC,
+        ReadyImage::Builtin | ReadyImage::Venv { .. } => local_time_zone(None),
+    };
+    match gpu_power(result, &csv, ledger.job.server.gpus, &zone) {
+        Ok(fields) => {
+            let fields = fields.into_iter();
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.into()));
+            file.set(GPU_POWER, fields.collect::<Map<_, _>>());
+            None
+        }
+        Err(reasons) => Some(format!("not valid: {}", reasons.join(", "))),
+    }
 }
 
 /// The ends of what the script and its server printed, as the tail of a message.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::committer::Committer;
 use super::docker::LeftServer;
 use super::event::Event;
 use super::forget::{ready, reset};
@@ -19,6 +20,7 @@ use super::server::{Server, StopError};
 use super::signals::Interrupt;
 use super::started::{End, EndError};
 use super::trouble::Trouble;
+use super::vacancy::Vacancy;
 use crate::cache::Inputs;
 use crate::graph::spec::{Bench, Client, Server as ServerTarget};
 use crate::matrix::Point;
@@ -94,13 +96,23 @@ struct Live {
 const ADOPTED_FROM: &str = "adopted_from";
 
 /// Runs the session to its end. Never fails as a whole: each point has its ending.
-pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place) -> Done {
+pub(super) async fn run(
+    run: Arc<Run>,
+    job: Arc<Job>,
+    image: ReadyImage,
+    place: Place,
+    committer: Arc<Committer>,
+    vacancy: Arc<Vacancy>,
+) -> Done {
     let mut session = Session {
         ledger: Ledger {
             run: &run,
             job: &job,
             image: &image,
             place: &place,
+            committer: &committer,
+            vacancy: &vacancy,
+            may_leave: false,
             done: Done::default(),
         },
         live: None,
@@ -111,7 +123,7 @@ pub(super) async fn run(run: Arc<Run>, job: Job, image: ReadyImage, place: Place
     for step in &job.steps {
         if run.interrupts.level() != Interrupt::None {
             session.ledger.skip(step, INTERRUPTED);
-        } else if !session.ledger.is_kept(step) {
+        } else if !session.ledger.is_kept(step).await {
             while !session.settle(step).await {}
         }
     }
@@ -165,7 +177,7 @@ impl Session<'_> {
                 return true;
             }
             Err(Trouble::Own(reason)) => {
-                self.fail(step, &reason, Began::now());
+                self.fail(step, &reason, Began::now()).await;
                 return true;
             }
         };
@@ -174,7 +186,7 @@ impl Session<'_> {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.live = Some(live);
-                self.fail(step, &error.to_string(), began);
+                self.fail(step, &error.to_string(), began).await;
                 return true;
             }
         };
@@ -202,11 +214,14 @@ impl Session<'_> {
         let facts = [start, server].map(|(name, value)| (name.to_owned(), value));
         self.live = Some(Live { used: true, ..live });
         match measured {
-            // Compression and the disk would hold up the other sessions' clocks.
-            Ok(measured) => tokio::task::block_in_place(|| {
-                self.ledger
-                    .pass(step, &measured, began, &attempt, self.starts, facts);
-            }),
+            Ok(measured) => {
+                // What is computed from a trace would hold up the other sessions' clocks.
+                let prepared = tokio::task::block_in_place(|| {
+                    self.ledger
+                        .prepare(step, measured, began, &attempt, self.starts, facts)
+                });
+                self.ledger.pass(step, prepared, began, &attempt).await;
+            }
             Err(MeasureError::Interrupted) => self.ledger.skip(step, INTERRUPTED),
             Err(MeasureError::ServerDied {
                 end: End::Machinery(reason),
@@ -217,7 +232,7 @@ impl Session<'_> {
                 return false;
             }
             Err(error) => {
-                self.fail(step, &error.to_string(), began);
+                self.fail(step, &error.to_string(), began).await;
                 if matches!(error, MeasureError::ServerDied { .. }) {
                     self.server_failed(Trouble::own("it died during a bench"), self.may_start());
                     self.stop().await;
@@ -465,10 +480,10 @@ impl Session<'_> {
     }
 
     /// Records a failure with the end of the log of the server, if one is there.
-    fn fail(&mut self, step: &Step, reason: &str, began: Began) {
+    async fn fail(&mut self, step: &Step, reason: &str, began: Began) {
         let live = self.live.as_ref();
         let words = live.map(|live| live.server.last_words(200)).unwrap_or_default();
-        self.ledger.fail(step, reason, &words, began);
+        self.ledger.fail(step, reason, &words, began).await;
     }
 
     fn server_failed(&mut self, reason: Trouble, will_retry: bool) {

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::docker::{Contained, Note, RemoveError};
 use super::guard::{ExitFacts, Order};
+use super::guards::Guards;
 use super::leftover::LeftoverError;
 use super::process::{Ended, GuardBinary, Guarded, Output, Owned, SpawnError};
 use super::procfs::{self, Process};
@@ -77,6 +79,15 @@ pub struct Started {
 impl Started {
     pub async fn spawn(guard: &GuardBinary, launch: Launch, output: Output<'_>) -> Result<Self, SpawnError> {
         let process = Guarded::spawn(guard, &launch.order, output).await?;
+        Ok(Self {
+            process,
+            container: launch.container,
+        })
+    }
+
+    /// The same under one of several guards that serve others after it.
+    pub async fn spawn_among(guards: &Guards, launch: Launch, log: &Path) -> Result<Self, SpawnError> {
+        let process = Guarded::spawn_among(guards, &launch.order, log).await?;
         Ok(Self {
             process,
             container: launch.container,

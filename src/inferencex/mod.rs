@@ -39,6 +39,7 @@ pub use evals::Evals;
 pub use expand::{Filters, FullSweep, TestConfig, full_sweep, test_config};
 pub use input::{Masters, read_masters};
 pub use local_time::local_time_zone;
+pub use power::gpu_power;
 pub use priority::{Occasion, Policy, PriorityError, read_matrix, strings};
 pub use process_result::{ProcessError, Processed, process as process_result};
 pub use python_json::{Layout, dumps, loads};

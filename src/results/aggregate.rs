@@ -9,8 +9,11 @@ use super::deployment::{Deployment, Role, Shard, Spread};
 use super::object::Object;
 use super::row::Row;
 
-/// The version of the power fields that a row announces, although no power was taken.
+/// The version of the power fields that a row announces, whether or not power was taken.
 const POWER_SCHEMA_VERSION: u32 = 2;
+
+/// Where a raw file has the energy fields of a row, if its GPUs were watched.
+pub const GPU_POWER: &str = "gpu_power";
 
 /// What a raw file may say of its run beyond InferenceX's own keys; it stands last in the row.
 const RUN_FACTS: [&str; 2] = ["client_bound", "simulated"];
@@ -82,7 +85,11 @@ pub fn row(deployment: &Deployment, raw: &Object) -> Result<Row, AggregateError>
         }
     }
     row.set("power_metric_schema_version", POWER_SCHEMA_VERSION);
-    row.set("power_valid", 0);
+    let power = raw.get(GPU_POWER).and_then(Value::as_object);
+    row.set("power_valid", u8::from(power.is_some()));
+    for (field, value) in power.into_iter().flatten() {
+        row.set(field.as_str(), value.clone());
+    }
     for fact in RUN_FACTS {
         if let Some(value) = raw.get(fact) {
             row.set(fact, value.clone());
@@ -217,6 +224,25 @@ mod tests {
     const RAW: &str = r#"{"date": "20261101-120000", "model_id": "lab/model", "max_concurrency": 4, "duration": 2.0,
         "output_throughput": 800.0, "total_token_throughput": 6400.0, "input_lens": [1, 2],
         "median_ttft_ms": 125.0, "median_tpot_ms": 12.5, "std_tpot_ms": 0.0, "median_e2el_ms": 1500}"#;
+
+    #[test]
+    fn power_that_was_taken_stands_in_the_row() {
+        let mut watched = raw(RAW);
+        watched.set(
+            GPU_POWER,
+            json!({ "avg_power_w": 400.0, "total_gpu_energy_j": 1600.0 }),
+        );
+        let Row(row) = row(&Deployment::of(&fixture::single(8, 4, 64)), &watched).unwrap();
+        let fields: Vec<_> = row
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let power = fields.iter().position(|field| field == "power_valid=1").unwrap();
+        assert_eq!(
+            fields[power + 1..],
+            ["avg_power_w=400.0", "total_gpu_energy_j=1600.0"]
+        );
+    }
 
     #[test]
     fn a_single_node_row_divides_by_tp_pp_and_pcp() {

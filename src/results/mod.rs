@@ -24,7 +24,7 @@ pub mod statistics;
 mod summary;
 pub mod table;
 
-pub use aggregate::{AggregateError, aggregate};
+pub use aggregate::{AggregateError, GPU_POWER, aggregate};
 pub use client_file::{ClientFileError, Expected, client_file};
 pub use collect::{Collected, Collection, Export, Provenance, Rows, State, export_name};
 pub use csv_export::csv;

@@ -1,7 +1,7 @@
 //! Who is placed next: order, backfilling, and the bound on being passed over.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::fleet::Fleet;
@@ -29,109 +29,172 @@ pub struct Session {
 /// higher-ranked one has no room. Each time that happens on a pool that the higher-ranked one could use, it has been
 /// passed over once; after [`PASSES_BEFORE_RESERVING`] times nothing ranked below it is placed on any such pool before
 /// it is. So of those already waiting, and of those that come later and rank below, at most that many overtake it.
+///
+/// Where one has no room, none below it that asks for the same has. So the first of each demand is all that is looked
+/// at, and it does not matter how many wait.
 #[derive(Debug)]
 pub struct Queue<T> {
-    /// In order of rank.
-    waiting: Vec<Waiting<T>>,
+    /// Those whose place the fleet holds for them already.
+    held: BTreeMap<Rank, (T, Placement)>,
+    demands: Vec<Waiting<T>>,
+    arrivals: u64,
 }
 
+/// What decides who goes first; lower goes first. No two sessions have the same.
+type Rank = (Reverse<i32>, Reverse<Duration>, u64);
+
+/// Those that ask for the same.
 #[derive(Debug)]
 struct Waiting<T> {
-    item: T,
-    session: Session,
-    passes: u32,
-    /// Where it is to run, held for it already.
-    held: Option<Placement>,
+    demand: Demand,
+    /// In order of rank.
+    items: BTreeMap<Rank, T>,
+    /// How often each has been passed over, of those that reserve nothing yet.
+    passes: BTreeMap<Rank, u32>,
+    /// Those that reserve the pools which they could use.
+    reserving: BTreeSet<Rank>,
 }
 
 impl<T> Waiting<T> {
-    fn rank(&self) -> impl Ord + use<T> {
-        let Session {
-            priority, estimate, ..
-        } = self.session;
-        (self.held.is_none(), Reverse(priority), Reverse(estimate))
+    fn of(demand: Demand) -> Self {
+        Self {
+            demand,
+            items: BTreeMap::new(),
+            passes: BTreeMap::new(),
+            reserving: BTreeSet::new(),
+        }
+    }
+
+    fn first(&self) -> Option<Rank> {
+        self.items.keys().next().copied()
+    }
+
+    /// One ranked at `rank` was placed where these could have been.
+    fn pass_over(&mut self, rank: Rank) {
+        for (_, passes) in self.passes.range_mut(..rank) {
+            *passes += 1;
+        }
+        let reserving = self
+            .passes
+            .extract_if(..rank, |_, passes| *passes >= PASSES_BEFORE_RESERVING);
+        self.reserving.extend(reserving.map(|(rank, _)| rank));
+    }
+
+    fn take(&mut self, rank: Rank) -> T {
+        self.passes.remove(&rank);
+        self.reserving.remove(&rank);
+        self.items.remove(&rank).expect("it waits")
     }
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: Vec::new() }
+        Self {
+            held: BTreeMap::new(),
+            demands: Vec::new(),
+            arrivals: 0,
+        }
     }
 }
 
 impl<T> Queue<T> {
     /// Adds a session. One that [never fits](Fleet::fits_ever) waits forever and hinders nobody.
     pub fn push(&mut self, item: T, session: Session) {
-        self.insert(item, session, None);
+        let rank = self.rank(&session);
+        let known = self
+            .demands
+            .iter()
+            .position(|waiting| waiting.demand == session.demand);
+        let at = known.unwrap_or_else(|| {
+            self.demands.push(Waiting::of(session.demand));
+            self.demands.len() - 1
+        });
+        self.demands[at].items.insert(rank, item);
+        self.demands[at].passes.insert(rank, 0);
     }
 
     /// Adds a session whose place the fleet holds for it already, and which so goes before all that wait for one.
-    pub fn push_held(&mut self, item: T, session: Session, place: Placement) {
-        self.insert(item, session, Some(place));
+    pub fn push_held(&mut self, item: T, session: &Session, place: Placement) {
+        let rank = self.rank(session);
+        self.held.insert(rank, (item, place));
     }
 
-    fn insert(&mut self, item: T, session: Session, held: Option<Placement>) {
-        let new = Waiting {
-            item,
-            session,
-            passes: 0,
-            held,
-        };
-        let at = self
-            .waiting
-            .partition_point(|waiting| waiting.rank() <= new.rank());
-        self.waiting.insert(at, new);
+    fn rank(&mut self, session: &Session) -> Rank {
+        self.arrivals += 1;
+        (
+            Reverse(session.priority),
+            Reverse(session.estimate),
+            self.arrivals,
+        )
     }
 
     /// Takes out the first session in order that can be placed now, and its place in the fleet.
     ///
     /// Call it until it gives nothing, whenever sessions were added or placements released.
     pub fn next(&mut self, fleet: &mut Fleet) -> Option<(T, Placement)> {
-        let (rank, placement) = self.place_first(fleet)?;
-        for above in &mut self.waiting[..rank] {
-            if fleet.could_hold(&placement.pool, &above.session.demand) {
-                above.passes += 1;
+        if let Some((_, placed)) = self.held.pop_first() {
+            return Some(placed);
+        }
+        let (at, rank, placement) = self.place_first(fleet)?;
+        for above in &mut self.demands {
+            if fleet.could_hold(&placement.pool, &above.demand) {
+                above.pass_over(rank);
             }
         }
-        Some((self.waiting.remove(rank).item, placement))
+        Some((self.demands[at].take(rank), placement))
     }
 
-    /// The index of the first session that finds room outside the pools that those above it reserve.
-    fn place_first(&self, fleet: &mut Fleet) -> Option<(usize, Placement)> {
-        let mut reserved = HashSet::<&str>::new();
-        for (rank, waiting) in self.waiting.iter().enumerate() {
-            if let Some(held) = &waiting.held {
-                return Some((rank, held.clone()));
-            }
-            let demand = &waiting.session.demand;
+    /// The first session that finds room outside the pools that those above it reserve: its demand's index and its rank.
+    fn place_first(&self, fleet: &mut Fleet) -> Option<(usize, Rank, Placement)> {
+        let firsts = self.demands.iter().enumerate();
+        let mut firsts: Vec<(Rank, usize)> = firsts
+            .filter_map(|(at, waiting)| Some((waiting.first()?, at)))
+            .collect();
+        firsts.sort_unstable();
+        for (rank, at) in firsts {
+            let reserved = self.reserved_above(rank, fleet);
+            let demand = &self.demands[at].demand;
             if let Some(placement) = fleet.try_place_among(demand, |pool| !reserved.contains(pool)) {
-                return Some((rank, placement));
-            }
-            if waiting.passes >= PASSES_BEFORE_RESERVING {
-                let usable = demand.pools.iter().filter(|pool| fleet.could_hold(pool, demand));
-                reserved.extend(usable.map(String::as_str));
+                return Some((at, rank, placement));
             }
         }
         None
     }
 
+    /// The pools that those above a rank reserve.
+    fn reserved_above(&self, rank: Rank, fleet: &Fleet) -> HashSet<&str> {
+        let is_above = |waiting: &&Waiting<T>| waiting.reserving.first().is_some_and(|first| *first < rank);
+        let above = self.demands.iter().filter(is_above);
+        let usable = above.flat_map(|waiting| {
+            let demand = &waiting.demand;
+            demand.pools.iter().filter(|pool| fleet.could_hold(pool, demand))
+        });
+        usable.map(String::as_str).collect()
+    }
+
     /// What waits, in order of rank.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.waiting.iter().map(|waiting| &waiting.item)
+        let all = self.demands.iter().flat_map(|waiting| &waiting.items);
+        let by_rank: BTreeMap<&Rank, &T> = all.collect();
+        let held = self.held.values().map(|(item, _)| item);
+        held.chain(by_rank.into_values())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        let waiting = self.demands.iter().map(|waiting| waiting.items.len());
+        self.held.len() + waiting.sum::<usize>()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
 
     use super::super::pool::{PoolSpec, Share};
     use super::*;
@@ -180,7 +243,7 @@ mod tests {
         let (mut queue, mut fleet) = (Queue::default(), fleet(2));
         let place = fleet.try_place(&session(1, 0, 0).demand).unwrap();
         queue.push("urgent", session(2, 9, 9));
-        queue.push_held("placed", session(1, 0, 1), place.clone());
+        queue.push_held("placed", &session(1, 0, 1), place.clone());
         assert_eq!(queue.next(&mut fleet), Some(("placed", place.clone())));
         assert_eq!(queue.next(&mut fleet), None, "one node is still held");
         fleet.release(&place);
@@ -241,6 +304,85 @@ mod tests {
             let (item, placement) = queue.next(&mut fleet).unwrap();
             assert_eq!(item, "small");
             fleet.release(&placement);
+        }
+    }
+    /// The rule as it reads: all that wait, one by one.
+    #[derive(Default)]
+    struct OneByOne(Vec<(usize, Session, u32)>);
+
+    impl OneByOne {
+        fn push(&mut self, item: usize, session: Session) {
+            let rank = |session: &Session| (Reverse(session.priority), Reverse(session.estimate));
+            let at = self
+                .0
+                .partition_point(|(_, other, _)| rank(other) <= rank(&session));
+            self.0.insert(at, (item, session, 0));
+        }
+
+        fn next(&mut self, fleet: &mut Fleet) -> Option<(usize, Placement)> {
+            let mut reserved = HashSet::<String>::new();
+            let found = self.0.iter().enumerate().find_map(|(at, (_, session, passes))| {
+                let demand = &session.demand;
+                let placement = fleet.try_place_among(demand, |pool| !reserved.contains(pool));
+                if placement.is_none() && *passes >= PASSES_BEFORE_RESERVING {
+                    let usable = demand.pools.iter().filter(|pool| fleet.could_hold(pool, demand));
+                    reserved.extend(usable.cloned());
+                }
+                Some((at, placement?))
+            });
+            let (at, placement) = found?;
+            for (_, above, passes) in &mut self.0[..at] {
+                *passes += u32::from(fleet.could_hold(&placement.pool, &above.demand));
+            }
+            Some((self.0.remove(at).0, placement))
+        }
+    }
+
+    fn any_session() -> impl Strategy<Value = Session> {
+        let pools = prop::sample::select(vec![vec!["a"], vec!["b"], vec!["a", "b"], vec!["b", "a"]]);
+        (1..=3_u32, 1..=8_u32, pools, 0..2_i32, 0..3_u64).prop_map(
+            |(nodes, gpus, pools, priority, seconds)| Session {
+                demand: Demand {
+                    nodes,
+                    gpus: if nodes > 1 { 8 } else { gpus },
+                    pools: pools.into_iter().map(str::to_owned).collect(),
+                },
+                priority,
+                estimate: Duration::from_secs(seconds),
+            },
+        )
+    }
+
+    proptest! {
+        /// Sessions come and end in any order; who is placed where is what looking at all that wait gives.
+        #[test]
+        fn looking_at_the_first_of_each_demand_is_enough(
+            rounds in prop::collection::vec((prop::collection::vec(any_session(), 0..4), any::<prop::sample::Index>()), 1..40),
+        ) {
+            let spec = |name: &str, share| PoolSpec { name: name.to_owned(), nodes: 3, gpus: 8, share };
+            let mut fleet = Fleet::new(vec![spec("a", Share::Exclusive), spec("b", Share::Gpu)]);
+            let mut other_fleet = fleet.clone();
+            let (mut queue, mut one_by_one) = (Queue::default(), OneByOne::default());
+            let (mut running, mut count) = (Vec::new(), 0);
+            for (sessions, ended) in rounds {
+                for session in sessions {
+                    queue.push(count, session.clone());
+                    one_by_one.push(count, session);
+                    count += 1;
+                }
+                loop {
+                    let placed = queue.next(&mut fleet);
+                    prop_assert_eq!(&placed, &one_by_one.next(&mut other_fleet));
+                    let Some((_, placement)) = placed else { break };
+                    running.push(placement);
+                }
+                prop_assert!(queue.iter().eq(one_by_one.0.iter().map(|(item, ..)| item)));
+                if !running.is_empty() {
+                    let placement: Placement = running.swap_remove(ended.index(running.len()));
+                    fleet.release(&placement);
+                    other_fleet.release(&placement);
+                }
+            }
         }
     }
 }

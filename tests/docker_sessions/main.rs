@@ -13,9 +13,11 @@ mod lab;
 mod podman;
 #[path = "../project/mod.rs"]
 mod project;
+mod published;
 mod pulled;
 #[path = "../requirement/mod.rs"]
 mod requirement;
 mod script;
 mod session;
+mod upstream;
 mod user;

@@ -92,6 +92,17 @@ pub fn list(dir: &Path) -> Result<Vec<(String, bool)>, FsError> {
     Ok(names)
 }
 
+/// Creates a folder and those above it, without waiting for the disk; one that is there already is no error.
+pub fn create_dir(dir: &Path) -> Result<(), FsError> {
+    pass(Op::CreateDir, dir, || fs::create_dir_all(dir))
+}
+
+/// Writes a file in place, without waiting for the disk: for files that nobody else reads yet.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    let file = pass(Op::Open, path, || File::create(path))?;
+    write_all(&file, path, bytes)
+}
+
 /// Creates a file that is only ever appended to; it must not exist.
 pub fn create_append(path: &Path) -> Result<File, FsError> {
     pass(Op::Open, path, || {

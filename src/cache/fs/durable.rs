@@ -39,6 +39,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
     temp.persist(path, Mode::Writable)
 }
 
+/// Writes a whole file so that a reader sees the old bytes or the new ones, also where this program is killed. After a
+/// loss of power it may see neither.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FsError> {
+    let mut temp = Temp::create_in(parent(path))?;
+    temp.write_all(bytes)?;
+    temp.place(path)
+}
+
 /// Removes temporary files of writers that died more than an hour before `now`; tells how many.
 pub fn remove_strays(dir: &Path, now: SystemTime) -> Result<usize, FsError> {
     let mut removed = 0;
@@ -95,15 +103,32 @@ impl Temp {
     }
 
     /// Flushes, renames to `dest` over what is there, and flushes the folder of `dest`.
-    pub fn persist(mut self, dest: &Path, mode: Mode) -> Result<(), FsError> {
+    pub fn persist(self, dest: &Path, mode: Mode) -> Result<(), FsError> {
+        self.set_mode(mode)?;
+        self.flush()?;
+        self.place(dest)?;
+        flush_dir(parent(dest))
+    }
+
+    /// Lets nobody write it any more, where that is asked for.
+    pub(in crate::cache) fn set_mode(&self, mode: Mode) -> Result<(), FsError> {
         if mode == Mode::ReadOnly {
             let read_only = fs::Permissions::from_mode(0o444);
             pass(Op::SetMode, &self.path, || self.file.set_permissions(read_only))?;
         }
-        pass(Op::Flush, &self.path, || self.file.sync_all())?;
+        Ok(())
+    }
+
+    /// Waits until what was written is on the disk.
+    pub(in crate::cache) fn flush(&self) -> Result<(), FsError> {
+        pass(Op::Flush, &self.path, || self.file.sync_all())
+    }
+
+    /// Renames to `dest` over what is there, without waiting for the disk.
+    pub(in crate::cache) fn place(mut self, dest: &Path) -> Result<(), FsError> {
         rename(&self.path, dest)?;
         self.persisted = true;
-        flush_dir(parent(dest))
+        Ok(())
     }
 }
 
@@ -113,6 +138,28 @@ impl Drop for Temp {
             // What cannot be removed now is a stray, removed by a later build.
             let _ = remove(&self.path);
         }
+    }
+}
+
+/// A file system, to flush all that was written to it at once.
+#[derive(Debug)]
+pub(in crate::cache) struct Volume {
+    folder: File,
+    path: PathBuf,
+}
+
+impl Volume {
+    /// That of a folder. To be opened before something is written: what fails from then on is told.
+    pub(in crate::cache) fn of(folder: &Path) -> Result<Self, FsError> {
+        Ok(Self {
+            folder: pass(Op::Open, folder, || File::open(folder))?,
+            path: folder.to_owned(),
+        })
+    }
+
+    /// Waits until all that anybody wrote to it is on the disk. Before Linux 5.8 a write that failed is not told.
+    pub(in crate::cache) fn flush(&self) -> Result<(), FsError> {
+        pass(Op::Flush, &self.path, || Ok(rustix::fs::syncfs(&self.folder)?))
     }
 }
 

@@ -55,18 +55,29 @@ impl LogWriter {
         self.segment = None;
     }
 
-    /// Appends a payload, waits until it is on the disk, and tells where that is.
-    ///
-    /// After an error the payload does not count as written and the log is readable: what was written of it is cut
-    /// off, or, where even that fails, the next append goes to a new segment.
+    /// Appends a payload; see [`LogWriter::append_all`].
     pub fn append(&mut self, payload: &[u8]) -> Result<Written, LogError> {
-        let bytes = frame::frame(payload).ok_or(LogError::TooLong(payload.len()))?;
+        let written = self.append_all(&[payload])?;
+        Ok(written.into_iter().next().expect("one was appended"))
+    }
+
+    /// Appends payloads in one write, waits until they are on the disk, and tells where each is.
+    ///
+    /// After an error none of them counts as written and the log is readable: what was written is cut off, or, where
+    /// even that fails, the next append goes to a new segment.
+    pub fn append_all(&mut self, payloads: &[impl AsRef<[u8]>]) -> Result<Vec<Written>, LogError> {
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            let payload = payload.as_ref();
+            bytes.extend(frame::frame(payload).ok_or(LogError::TooLong(payload.len()))?);
+        }
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
             None => self.create()?,
         };
         match segment.append(&bytes) {
-            Ok(written) => {
+            Ok(()) => {
+                let written = payloads.iter().map(|_| segment.count()).collect();
                 self.segment = Some(segment);
                 Ok(written)
             }
@@ -116,16 +127,22 @@ fn begin(file: &File, path: &Path, header: &[u8], dir: &Path) -> Result<(), FsEr
 }
 
 impl Open {
-    fn append(&mut self, bytes: &[u8]) -> Result<Written, FsError> {
+    /// Appends whole frames.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FsError> {
         fs::write_all(&self.file, &self.path, bytes)?;
         fs::flush(&self.file, &self.path)?;
         self.good += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Counts the next of the records that were appended.
+    fn count(&mut self) -> Written {
         let place = self.records;
         self.records += 1;
-        Ok(Written {
+        Written {
             origin: self.origin.clone(),
             place,
-        })
+        }
     }
 }
 
@@ -235,6 +252,27 @@ mod tests {
             2,
             "the torn segment was abandoned"
         );
+    }
+
+    #[test]
+    fn what_is_appended_together_counts_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = writer(dir.path());
+        log.append(&payload(1)).unwrap();
+        let group = [2, 3, 4].map(payload);
+        let full = Some(Fault::FullDisk { uncut: false });
+        let (failed, _) = fault::with(full, || log.append_all(&group));
+        assert!(failed.is_err());
+        assert_eq!(
+            read(dir.path()),
+            (vec![payload(1)], vec![]),
+            "half of it is none of it"
+        );
+        let written = log.append_all(&group).unwrap();
+        let places: Vec<u32> = written.iter().map(|written| written.place).collect();
+        assert_eq!(places, [1, 2, 3]);
+        assert_eq!(log.append(&payload(5)).unwrap().place, 4);
+        assert_eq!(read(dir.path()), ([1, 2, 3, 4, 5].map(payload).to_vec(), vec![]));
     }
 
     #[test]

@@ -9,24 +9,36 @@ use crate::exec::event::Stamped;
 #[derive(Debug)]
 pub struct Json<W> {
     out: W,
+    /// Lines that are not written yet.
+    lines: Vec<u8>,
 }
 
 impl<W: Write> Json<W> {
     pub fn new(out: W) -> Self {
-        Self { out }
+        Self {
+            out,
+            lines: Vec::new(),
+        }
     }
 }
 
 impl<W: Write> Reporter for Json<W> {
     fn event(&mut self, stamped: &Stamped) {
-        if let Ok(mut line) = serde_json::to_vec(stamped) {
-            line.push(b'\n');
-            // A reader that has gone away does not end a build.
-            let _ = self.out.write_all(&line).and_then(|()| self.out.flush());
+        if let Ok(line) = serde_json::to_vec(stamped) {
+            self.lines.extend(line);
+            self.lines.push(b'\n');
         }
     }
 
-    fn finish(&mut self) {}
+    fn flush(&mut self) {
+        // A reader that has gone away does not end a build.
+        let _ = self.out.write_all(&self.lines).and_then(|()| self.out.flush());
+        self.lines.clear();
+    }
+
+    fn finish(&mut self) {
+        self.flush();
+    }
 }
 
 #[cfg(test)]
@@ -42,6 +54,7 @@ mod tests {
         for stamped in story() {
             json.event(&stamped);
         }
+        json.flush();
         let text = String::from_utf8(json.out).unwrap();
         let read: Vec<Stamped> = text
             .lines()

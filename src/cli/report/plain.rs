@@ -13,6 +13,8 @@ use crate::exec::event::{Event, Stamped};
 #[derive(Debug)]
 pub struct Plain<W> {
     out: W,
+    /// Lines that are not shown yet.
+    lines: String,
     board: Board,
 }
 
@@ -20,6 +22,7 @@ impl<W: Write> Plain<W> {
     pub fn new(out: W) -> Self {
         Self {
             out,
+            lines: String::new(),
             board: Board::default(),
         }
     }
@@ -29,12 +32,21 @@ impl<W: Write> Reporter for Plain<W> {
     fn event(&mut self, stamped: &Stamped) {
         self.board.apply(stamped);
         if let Some(line) = line(&self.board, stamped) {
-            // A reader that has gone away does not end a build.
-            let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+            self.lines += &line;
+            self.lines.push('\n');
         }
     }
 
-    fn finish(&mut self) {}
+    fn flush(&mut self) {
+        // A reader that has gone away does not end a build.
+        let shown = self.out.write_all(self.lines.as_bytes());
+        let _ = shown.and_then(|()| self.out.flush());
+        self.lines.clear();
+    }
+
+    fn finish(&mut self) {
+        self.flush();
+    }
 }
 
 /// The event as a line, given the state after it.

@@ -21,6 +21,9 @@ pub trait Reporter {
     /// Takes the next event.
     fn event(&mut self, stamped: &Stamped);
 
+    /// Shows what it has taken: there is no other event to take right now.
+    fn flush(&mut self) {}
+
     /// Takes away what should not stay on the screen. No event comes after it.
     fn finish(&mut self);
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::exec::procfs::Identity;
 
-/// The guard's first input line: what to start, and how gently to end it when nobody says otherwise.
+/// What to start, and how gently to end it when nobody says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The program, looked up on `env`'s `PATH`, and its arguments; never empty.
@@ -21,15 +21,30 @@ pub struct Order {
     pub grace_ms: u64,
 }
 
-/// A later input line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An input line of the guard, as `sweep` writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// End everything: TERM now, KILL after the grace. A second one can only shorten the first one's grace.
+pub enum Request<'a> {
+    /// Start this. Only to a guard that has nothing running: as its first line, or after [`Report::Ended`].
+    Start {
+        order: &'a Order,
+        /// Where its output goes, to the end of a file that is there; by default to the guard's standard error.
+        log: Option<&'a Path>,
+    },
+    /// End everything: TERM now, KILL after the grace. A second one can only shorten the first one's grace. What comes
+    /// when all has ended already is about nothing.
     Stop {
         /// From TERM to KILL, in ms.
         grace_ms: u64,
     },
+}
+
+/// The same as the guard reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Received {
+    Start { order: Order, log: Option<PathBuf> },
+    Stop { grace_ms: u64 },
 }
 
 /// An output line of the guard.
@@ -38,14 +53,14 @@ pub enum Request {
 pub enum Report {
     /// The program runs; it leads a process group of its own, whose id is its pid.
     Started(Identity),
-    /// The program could not be started; the guard ends.
+    /// The program could not be started; the guard takes another.
     Refused {
         /// The operating system's words.
         reason: String,
     },
     /// The program itself ended; what it left is being ended.
     Exited(ExitFacts),
-    /// The program and all its descendants are gone; the guard's last line.
+    /// The program and all its descendants are gone; the guard takes another.
     Ended {
         /// Whether something had to be killed after the grace.
         forced: bool,
@@ -97,9 +112,35 @@ mod tests {
             r#"{"exited":{"code":3}}"#
         );
         assert_eq!(line(&Report::Exited(ExitFacts::Unseen)), r#"{"exited":"unseen"}"#);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let order = Order {
+            argv: vec!["serve".to_owned()],
+            env: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+            cwd: "/tmp".into(),
+            grace_ms: 7,
+        };
+        let read = |request: &Request<'_>| {
+            let line = serde_json::to_string(request).unwrap();
+            serde_json::from_str::<Received>(&line).unwrap()
+        };
+        let log = Some(PathBuf::from("/tmp/log"));
+        let start = Request::Start {
+            order: &order,
+            log: log.as_deref(),
+        };
         assert_eq!(
-            serde_json::from_str::<Request>(r#"{"stop":{"grace_ms":5}}"#).unwrap(),
-            Request::Stop { grace_ms: 5 }
+            read(&start),
+            Received::Start {
+                order: order.clone(),
+                log
+            }
+        );
+        assert_eq!(
+            read(&Request::Stop { grace_ms: 5 }),
+            Received::Stop { grace_ms: 5 }
         );
     }
 }

@@ -1,37 +1,27 @@
-//! The guard process itself: start, watch, end everything, report.
+//! The guard process itself: start, watch, end everything, report; and once more, as long as it is asked.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep_until};
 
-use super::protocol::{ExitFacts, Order, Report, Request};
+use super::input::{Requests, Signalled, Signals};
+use super::protocol::{ExitFacts, Order, Received, Report};
+use super::start::Starter;
 use crate::exec::procfs::{self, Identity};
 
 /// How soon what survived a KILL is looked for again, at first; doubled each time up to [`KILL_AGAIN_MAX`].
 const KILL_AGAIN: Duration = Duration::from_millis(10);
 const KILL_AGAIN_MAX: Duration = Duration::from_millis(500);
 
-enum Event {
-    /// End everything, after this grace or the order's.
-    Stop(Option<Duration>),
-    /// A descendant ended and was reaped.
-    Reaped(u32, ExitFacts),
-    /// No descendant is left.
-    AllGone,
-}
-
-/// Runs as the guard: reads an [`Order`] from standard input, starts it with its output on this process's standard
-/// error, and returns when the program and all its descendants are gone.
+/// Runs as the guard: takes requests from standard input, starts what they order, and returns when `sweep` is gone or a
+/// signal came, and nothing that was started is left.
 pub fn run() -> ExitCode {
-    match guard() {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    match runtime.and_then(|runtime| runtime.block_on(guard())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sweep guard: {error}");
@@ -40,97 +30,140 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn guard() -> io::Result<()> {
+async fn guard() -> io::Result<()> {
     // The guard is started through /proc/self/exe; without this it would be named `exe` in process lists.
     let _ = std::fs::write("/proc/self/comm", "sweep-guard");
-    let mut input = BufReader::new(io::stdin());
-    let mut line = String::new();
-    if input.read_line(&mut line)? == 0 {
-        return Ok(()); // sweep died before it gave its order
-    }
-    let order: Order = serde_json::from_str(&line)?;
-
-    let (events, inbox) = mpsc::channel();
     // Handlers first: from here on a signal stops the guard in order, whatever it has started by then.
-    let signals = Signals::install()?;
+    let mut signals = Signals::install()?;
+    let mut requests = Requests::of_stdin()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let leader = match start(&order) {
-        Ok(leader) => leader,
-        Err(error) => {
-            report(&Report::Refused {
-                reason: error.to_string(),
-            });
-            return Ok(());
-        }
-    };
-    report(&Report::Started(leader));
-    thread::spawn({
-        let events = events.clone();
-        move || forward_requests(input, &events)
-    });
-    thread::spawn({
-        let events = events.clone();
-        move || signals.forward(&events)
-    });
-    thread::spawn(move || reap(&events));
-    let forced = watch(&inbox, leader, Duration::from_millis(order.grace_ms));
-    report(&Report::Ended { forced });
-    Ok(())
-}
-
-/// Starts the program in a process group of its own, with an empty standard input.
-fn start(order: &Order) -> io::Result<Identity> {
-    let (program, arguments) = order
-        .argv
-        .split_first()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"))?;
-    let log = || io::stderr().as_fd().try_clone_to_owned().map(Stdio::from);
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(&order.env)
-        .current_dir(&order.cwd)
-        .stdin(Stdio::null())
-        .stdout(log()?)
-        .stderr(log()?)
-        .process_group(0)
-        .spawn()?;
-    // Readable even when it has ended already: nothing has reaped it yet.
-    procfs::read(child.id())
-        .map(|process| process.identity)
-        .ok_or_else(|| io::Error::other("/proc does not show the process just started"))
-}
-
-/// The guard's life: one event after the other until nothing is left; true when something had to be killed.
-fn watch(inbox: &Receiver<Event>, leader: Identity, default_grace: Duration) -> bool {
-    let mut kill_at: Option<Instant> = None;
-    let mut pause = KILL_AGAIN;
-    let mut forced = false;
+    let mut starter = Starter::default();
     loop {
-        let event = match kill_at {
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+        let request = tokio::select! {
+            request = requests.next() => request,
+            signalled = signals.next() => match signalled {
+                // Of a program that has been reaped.
+                Signalled::Child => continue,
+                Signalled::Stop => return Ok(()),
+            },
         };
-        let grace = match event {
-            Ok(Event::AllGone) | Err(RecvTimeoutError::Disconnected) => return forced,
-            Ok(Event::Reaped(pid, exit)) if pid == leader.pid => {
-                report(&Report::Exited(exit));
-                default_grace
+        match request {
+            None => return Ok(()),
+            // It came when all had ended already.
+            Some(Received::Stop { .. }) => {}
+            Some(Received::Start { order, log }) => match starter.start(&order, log.as_deref()) {
+                Err(error) => report(&[Report::Refused {
+                    reason: error.to_string(),
+                }]),
+                Ok(leader) => {
+                    report(&[Report::Started(leader)]);
+                    if !Watch::new(&order, leader).run(&mut requests, &mut signals).await {
+                        return Ok(());
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// A program with its descendants, watched until nothing is left of them.
+struct Watch {
+    leader: Identity,
+    /// Until `sweep` was told.
+    exit: Option<ExitFacts>,
+    default_grace: Duration,
+    kill_at: Option<Instant>,
+    pause: Duration,
+    /// Whether something had to be killed.
+    forced: bool,
+    /// `sweep` is there.
+    is_asked: bool,
+    /// The guard is to end itself.
+    is_last: bool,
+}
+
+impl Watch {
+    fn new(order: &Order, leader: Identity) -> Self {
+        Self {
+            leader,
+            exit: None,
+            default_grace: Duration::from_millis(order.grace_ms),
+            kill_at: None,
+            pause: KILL_AGAIN,
+            forced: false,
+            is_asked: true,
+            is_last: false,
+        }
+    }
+
+    /// One thing after the other until nothing is left; whether the guard is to take another program.
+    async fn run(mut self, requests: &mut Requests, signals: &mut Signals) -> bool {
+        loop {
+            let kill_at = self.kill_at;
+            tokio::select! {
+                request = requests.next(), if self.is_asked => match request {
+                    Some(Received::Stop { grace_ms }) => self.stop(Duration::from_millis(grace_ms)),
+                    Some(Received::Start { .. }) => eprintln!("sweep guard: it has a program already"),
+                    None => {
+                        self.is_asked = false;
+                        self.stop_for_good();
+                    }
+                },
+                signalled = signals.next() => match signalled {
+                    Signalled::Stop => self.stop_for_good(),
+                    Signalled::Child if self.reap() => {
+                        let exit = self.exit.take().map(Report::Exited);
+                        let ended = Report::Ended { forced: self.forced };
+                        report(&exit.into_iter().chain([ended]).collect::<Vec<_>>());
+                        return !self.is_last;
+                    }
+                    Signalled::Child => {
+                        if let Some(exit) = self.exit.take() {
+                            report(&[Report::Exited(exit)]);
+                            self.stop(self.default_grace);
+                        }
+                    }
+                },
+                () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => self.kill(),
             }
-            Ok(Event::Reaped(..)) => continue,
-            Ok(Event::Stop(grace)) => grace.unwrap_or(default_grace),
-            Err(RecvTimeoutError::Timeout) => {
-                forced |= signal_all(leader.pid, Signal::KILL);
-                kill_at = Some(Instant::now() + pause);
-                pause = (pause * 2).min(KILL_AGAIN_MAX);
-                continue;
-            }
-        };
-        if kill_at.is_none() {
-            signal_all(leader.pid, Signal::TERM);
+        }
+    }
+
+    /// TERM now, KILL after the grace, which a later call can only shorten.
+    fn stop(&mut self, grace: Duration) {
+        if self.kill_at.is_none() {
+            signal_all(self.leader.pid, Signal::TERM);
         }
         let at = Instant::now() + grace;
-        kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at)));
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn stop_for_good(&mut self) {
+        self.is_last = true;
+        self.stop(self.default_grace);
+    }
+
+    fn kill(&mut self) {
+        self.forced |= signal_all(self.leader.pid, Signal::KILL);
+        self.kill_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(KILL_AGAIN_MAX);
+    }
+
+    /// Reaps every descendant that has reached this process; true when none is left. With a subreaper, no child left
+    /// means no descendant left.
+    fn reap(&mut self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if pid.as_raw_nonzero().get().cast_unsigned() == self.leader.pid {
+                        self.exit = Some(facts(status));
+                    }
+                }
+                Ok(None) => return false,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return true,
+            }
+        }
     }
 }
 
@@ -150,25 +183,6 @@ fn signal_all(group: u32, what: Signal) -> bool {
     living().next().is_some()
 }
 
-/// Reaps every descendant that reaches this process. With a subreaper, no child left means no descendant left.
-fn reap(events: &Sender<Event>) {
-    loop {
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) => {
-                let _ = events.send(Event::Reaped(
-                    pid.as_raw_nonzero().get().cast_unsigned(),
-                    facts(status),
-                ));
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => {
-                let _ = events.send(Event::AllGone);
-                return;
-            }
-        }
-    }
-}
-
 fn facts(status: WaitStatus) -> ExitFacts {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitFacts::Code(code),
@@ -177,60 +191,15 @@ fn facts(status: WaitStatus) -> ExitFacts {
     }
 }
 
-/// Passes requests on; the end of the input means that `sweep` is gone.
-fn forward_requests(input: impl BufRead, events: &Sender<Event>) {
-    for line in input.lines() {
-        match line.map(|line| serde_json::from_str(&line)) {
-            Ok(Ok(Request::Stop { grace_ms })) => {
-                let _ = events.send(Event::Stop(Some(Duration::from_millis(grace_ms))));
-            }
-            Ok(Err(error)) => eprintln!("sweep guard: {error}"),
-            Err(_) => break,
-        }
+/// Tells `sweep`, in one write.
+fn report(reports: &[Report]) {
+    let mut lines = String::new();
+    for report in reports {
+        lines += &serde_json::to_string(report).expect("a report is plain data");
+        lines.push('\n');
     }
-    let _ = events.send(Event::Stop(None));
-}
-
-fn report(report: &Report) {
-    let mut line = serde_json::to_string(report).expect("a report is plain data");
-    line.push('\n');
     // Nobody reads when sweep is gone; the guard's work goes on.
     let _ = io::stdout()
-        .write_all(line.as_bytes())
+        .write_all(lines.as_bytes())
         .and_then(|()| io::stdout().flush());
-}
-
-/// TERM, INT and HUP as events. Handlers need either `unsafe` or a runtime: this is tokio's smallest one.
-struct Signals {
-    runtime: Runtime,
-    streams: [SignalStream; 3],
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let streams = {
-            let _context = runtime.enter();
-            [
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::hangup())?,
-            ]
-        };
-        Ok(Self { runtime, streams })
-    }
-
-    fn forward(self, events: &Sender<Event>) {
-        let [mut terminate, mut interrupt, mut hangup] = self.streams;
-        self.runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-                let _ = events.send(Event::Stop(None));
-            }
-        });
-    }
 }
