@@ -193,11 +193,9 @@ impl RunDir {
 ///
 /// Once all of a run's is gone, say so with [`RunDir::of`] and [`RunDir::mark_ended`].
 pub fn leftovers<T: DeserializeOwned + PartialEq>(cache: &Path) -> Result<Vec<(RunId, T)>, FsError> {
-    let runs = runs(cache);
     let mut left = Vec::new();
-    for (name, _) in fs::list(&runs)? {
-        let Ok(id) = name.parse::<RunId>() else { continue };
-        let Some(bytes) = fs::read(&runs.join(name).join(JOURNAL))? else {
+    for id in cut_off(cache)? {
+        let Some(bytes) = fs::read(&runs(cache).join(id.as_str()).join(JOURNAL))? else {
             continue;
         };
         left.extend(

@@ -339,12 +339,12 @@ fn workload_wrong(named: &NamedRecipe, point: &Point, error: &WorkloadError) -> 
     named.error(&["bench", field], message, format!("needed by `{}`", point.id()))
 }
 
-/// A measurement by the load client of this program.
 /// How the recipe's server forgets a point before the next.
 fn reset(named: &NamedRecipe) -> Option<&Reset> {
     named.recipe.server.as_ref()?.reset.as_ref()
 }
 
+/// A measurement by the load client of this program.
 fn builtin_bench(
     named: &NamedRecipe,
     point: &Point,

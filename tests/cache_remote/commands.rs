@@ -34,6 +34,36 @@ fn what_was_there_before_the_remote_is_pushed_once() {
 }
 
 #[test]
+fn jobs_are_dealt_what_nobody_has_measured() {
+    let server = StandIn::new(Manner::Honest);
+    let environment = remote(server.url());
+    let first = Project::new();
+    let alpha = sweep(&first, &environment, &["build", "alpha-*"]);
+    assert_eq!(alpha.code, 0, "{alpha}");
+    let other = Project::new();
+    let plan = |words: &[&str]| {
+        let ran = sweep(
+            &other,
+            &environment,
+            &[&["ci", "plan", "--shards", "1"], words].concat(),
+        );
+        assert_eq!(ran.code, 0, "{ran}");
+        let matrix: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let points = matrix["include"][0]["points"].as_u64().unwrap_or_default();
+        (points as usize, ran.stderr)
+    };
+    let (points, told) = plan(&[]);
+    assert_eq!(points, POINTS - 3, "{told}");
+    assert!(told.contains("3 results taken from the remote cache"), "{told}");
+    assert_eq!(plan(&["alpha-*"]).0, 0);
+    assert_eq!(plan(&["alpha-*", "--rerun"]).0, 3);
+    // One that gives nothing leaves it to the jobs.
+    server.behave(Manner::Failing);
+    let (points, told) = plan(&["beta-*"]);
+    assert!(points == 3 && told.contains("503"), "{points} {told}");
+}
+
+#[test]
 fn failures_are_told_with_the_exit_code() {
     let server = StandIn::new(Manner::Failing);
     let project = Project::new();

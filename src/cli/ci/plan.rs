@@ -8,20 +8,23 @@ use std::time::Duration;
 use clap::Args;
 
 use super::super::build::{note_of_evals, refuse_unrunnable};
+use super::super::cache::CacheFolder;
 use super::super::changed::ChangedArgs;
 use super::super::failure::{Failure, print_all};
 use super::super::null_build::append_step_summary;
 use super::super::print::out;
+use super::super::remote::{missing, open};
 use super::super::report::counted;
 use super::super::workspace::{Workspace, WorkspaceArgs, refuse_broken};
 use super::handed::{Handed, PlanFileArg};
 use super::matrix::{Job, MOST_BYTES, line, matrices, outputs};
+use crate::cache::remote::fetch;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::quantity::{Short, parse_duration};
 use crate::config::sweepfile::Profile;
 use crate::exec::foretell::foretell;
 use crate::exec::run::unix_ms;
-use crate::graph::Graph;
+use crate::graph::{Graph, Selection};
 use crate::plan::{Deal, Handover, PlannedShard, Policy, Shard};
 
 /// Deal what is stale out to CI jobs, and print their matrix.
@@ -68,11 +71,6 @@ pub(super) struct CiPlanArgs {
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(arguments)?;
-    let mut graph = workspace.graph();
-    // A commit that adds no changelog entry asks for nothing, which is no mistake of a job's.
-    let added = args.changed.select_added(&workspace, &graph, &args.patterns)?;
-    let selection = added.unwrap_or_default();
-    let store = workspace.store()?;
     let (_, profile) = workspace.profile();
     let now_unix_ms = unix_ms();
     let policy = Policy {
@@ -80,6 +78,17 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
         max_age: args.max_age,
         now_unix_ms,
     };
+    // A commit that adds no changelog entry asks for nothing, which is no mistake of a job's.
+    let select = |graph: &Graph| -> Result<Selection, Failure> {
+        let added = args.changed.select_added(&workspace, graph, &args.patterns)?;
+        Ok(added.unwrap_or_default())
+    };
+    if !args.rerun {
+        take_from_remote(&workspace, select, policy)?;
+    }
+    let mut graph = workspace.graph();
+    let selection = select(&graph)?;
+    let store = workspace.store()?;
     let plan = workspace.plan(&mut graph, &selection, &store, policy)?;
     print_all(note_of_evals(selection.evals(&graph).count()).as_slice());
     refuse_broken(&graph, &selection)?;
@@ -118,6 +127,35 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &CiPlanArgs) -> Result<ExitCo
     eprint!("{}", told(&jobs, fresh));
     warn_of_long(&jobs, args.longest);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What others have measured is no work for a job: it is taken first. A remote that does not give it leaves it to the
+/// jobs, which is said.
+fn take_from_remote(
+    workspace: &Workspace,
+    select: impl Fn(&Graph) -> Result<Selection, Failure>,
+    policy: Policy,
+) -> Result<(), Failure> {
+    let Some(client) = open(&workspace.project.sweepfile.cache)? else {
+        return Ok(());
+    };
+    let mut graph = workspace.graph();
+    let selection = select(&graph)?;
+    let mut store = CacheFolder::of(workspace).change(false)?;
+    let plan = workspace.plan(&mut graph, &selection, &store, policy)?;
+    let keys = missing(&graph, &store, &plan);
+    let fetched = fetch(&client, &mut store, &keys)?;
+    if fetched.results > 0 {
+        let results = counted(fetched.results, "result");
+        eprintln!("{results} taken from the remote cache");
+    }
+    let trouble = fetched.trouble.iter();
+    let trouble = trouble.map(|reason| {
+        let message = format!("the remote cache `{}`: {reason}", client.settings().url);
+        Diagnostic::warning(message)
+    });
+    print_all(&trouble.collect::<Vec<_>>());
+    Ok(())
 }
 
 /// The time before which results are stale: now, or the greatest age ago.
