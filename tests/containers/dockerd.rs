@@ -4,15 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::{ImportImageOptions, InspectContainerOptions, ListContainersOptions};
-use bollard::{API_DEFAULT_VERSION, Docker, body_full};
-use futures_util::StreamExt;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::client;
 use super::daemon::Daemon;
 use super::image::Image;
 use crate::requirement::{has_program, skip};
@@ -20,23 +19,44 @@ use crate::requirement::{has_program, skip};
 /// The name under which `SWEEP_TEST_REQUIRE` asks for tests with a container engine.
 const REQUIREMENT: &str = "docker";
 
-/// An engine of its own: its images, containers and socket are in one folder, and it leaves the host's network alone,
-/// so that containers have the host's network or none.
+/// An engine of its own: its images, containers and socket are in one folder, and it leaves the host's network alone.
 pub(crate) struct Dockerd {
     // Fields are dropped in this order: the engine first, then its folder.
     daemon: Daemon,
     folder: TempDir,
+    network: Network,
+}
+
+/// What an engine has of networks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Network {
+    /// The host's, untouched: containers have that, or none.
+    Hosts,
+    /// One apart from the host's, in which it makes networks for its containers.
+    Own,
 }
 
 impl Dockerd {
     /// Nothing where the machine has no engine to start: the test is then skipped.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_in(|_| {})
+        Self::start_in(Network::Hosts, |_| {})
+    }
+
+    /// One that has a network of its own, so that its containers can have some too. Who wants to reach them has to be
+    /// there: see [`Dockerd::enter`].
+    pub(crate) fn start_with_network() -> Option<Self> {
+        let has_all = ["unshare", "nsenter", "ip"]
+            .iter()
+            .all(|program| has_program(REQUIREMENT, program, &["-V"]));
+        if !has_all {
+            return None;
+        }
+        Self::start_in(Network::Own, |_| {})
     }
 
     /// One whose disk has this many bytes.
     pub(crate) fn start_with_room(bytes: u64) -> Option<Self> {
-        Self::start_in(|folder| {
+        Self::start_in(Network::Hosts, |folder| {
             let root = folder.join("root");
             fs::create_dir(&root).unwrap();
             let mut mount = Command::new("mount");
@@ -45,7 +65,7 @@ impl Dockerd {
         })
     }
 
-    fn start_in(prepare: impl FnOnce(&Path)) -> Option<Self> {
+    fn start_in(network: Network, prepare: impl FnOnce(&Path)) -> Option<Self> {
         if !has_program(REQUIREMENT, "dockerd", &["--version"]) {
             return None;
         }
@@ -56,8 +76,12 @@ impl Dockerd {
         // A socket's path has 107 bytes at most.
         let folder = TempDir::with_prefix_in("dockerd-", "/tmp").unwrap();
         prepare(folder.path());
-        let daemon = run(folder.path());
-        Some(Self { daemon, folder })
+        let daemon = run(folder.path(), network);
+        Some(Self {
+            daemon,
+            folder,
+            network,
+        })
     }
 
     /// What `DOCKER_HOST` is to be.
@@ -67,44 +91,41 @@ impl Dockerd {
 
     /// Loads an image under a reference.
     pub(crate) fn load(&self, image: &Image, reference: &str) {
-        let archive = image.archive(reference);
-        self.ask(async |client| {
-            let options = ImportImageOptions::default();
-            let mut told = std::pin::pin!(client.import_image(options, body_full(archive.into()), None));
-            while let Some(line) = told.next().await {
-                line.unwrap();
-            }
-        });
+        client::load(&self.host(), image, reference);
     }
 
     /// The containers that there are, running or not.
     pub(crate) fn containers(&self) -> Vec<ContainerInspectResponse> {
-        self.ask(async |client| {
-            let options = ListContainersOptions {
-                all: true,
-                ..ListContainersOptions::default()
-            };
-            let mut found = Vec::new();
-            for container in client.list_containers(Some(options)).await.unwrap() {
-                let id = container.id.unwrap();
-                // One that has gone in the meantime is none.
-                found.extend(
-                    client
-                        .inspect_container(&id, None::<InspectContainerOptions>)
-                        .await,
-                );
-            }
-            found
-        })
+        client::containers(&self.host())
     }
 
     /// Asks the engine something.
     pub(crate) fn ask<T>(&self, what: impl AsyncFnOnce(&Docker) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(async {
-            let client = Docker::connect_with_unix(&self.host(), 60, API_DEFAULT_VERSION).unwrap();
-            what(&client.negotiate_version().await.unwrap()).await
-        })
+        client::ask(&self.host(), what)
+    }
+
+    /// The command as one in the engine's network.
+    pub(crate) fn enter(&self, command: Command) -> Command {
+        if self.network == Network::Hosts {
+            return command;
+        }
+        let mut entering = Command::new("nsenter");
+        entering
+            .arg(format!("--net=/proc/{}/ns/net", self.pid()))
+            .arg("--")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => entering.env(name, value),
+                None => entering.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            entering.current_dir(folder);
+        }
+        entering
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -124,7 +145,7 @@ impl Dockerd {
     /// Starts it again on what it had.
     pub(crate) fn start_again(&mut self) {
         self.daemon.end(Signal::TERM);
-        self.daemon = run(self.folder.path());
+        self.daemon = run(self.folder.path(), self.network);
     }
 }
 
@@ -132,7 +153,7 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("docker.sock")
 }
 
-fn run(folder: &Path) -> Daemon {
+fn run(folder: &Path, network: Network) -> Daemon {
     // An engine that was killed leaves its containerd, and the file that says so, which keeps a new one from starting.
     end_containerd(folder);
     let at = |name: &str| folder.join(name).display().to_string();
@@ -142,18 +163,26 @@ fn run(folder: &Path) -> Daemon {
         format!("--pidfile={}", at("dockerd.pid")),
         format!("--host=unix://{}", at("docker.sock")),
     ];
-    let no_network = [
-        "--bridge=none",
-        "--iptables=false",
-        "--ip6tables=false",
-        "--ip-forward=false",
-    ];
-    words.extend(no_network.map(str::to_owned));
+    let no_rules = ["--iptables=false", "--ip6tables=false", "--ip-forward=false"];
+    words.extend(no_rules.map(str::to_owned));
     // What runs in containers is found in no other cgroup tree than the machine's own.
     words.push("--exec-opt=native.cgroupdriver=cgroupfs".to_owned());
     let socket = socket(folder);
+    let program = match network {
+        Network::Hosts => {
+            words.push("--bridge=none".to_owned());
+            "dockerd"
+        }
+        Network::Own => {
+            // Its first words are those of `unshare`; the shell is gone once the engine runs.
+            let up = "ip link set lo up && exec dockerd \"$@\"";
+            let before = ["--net", "--", "sh", "-c", up, "sh"];
+            words.splice(..0, before.map(str::to_owned));
+            "unshare"
+        }
+    };
     let path = format!("{}:{}", nvidia_stand_in(folder), std::env::var("PATH").unwrap());
-    Daemon::start_with(&[("PATH", path)], "dockerd", &words, &folder.join("log"), || {
+    Daemon::start_with(&[("PATH", path)], program, &words, &folder.join("log"), || {
         UnixStream::connect(&socket).is_ok()
     })
 }
@@ -185,7 +214,7 @@ fn end_containerd(folder: &Path) {
 }
 
 /// What an engine that was killed leaves mounted.
-fn unmount_all(folder: &Path) {
+pub(super) fn unmount_all(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let places = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
     // The later ones may lie in the earlier ones.

@@ -23,13 +23,18 @@ fn slow() -> Plan<'static> {
 }
 
 /// What a killed build left.
-struct Killed {
-    run: String,
+pub(crate) struct Killed {
+    pub(crate) run: String,
     container: String,
 }
 
 /// Builds until `is_far_enough`, then kills sweep, guard and keeper, none of which may notice that another is gone.
-fn killed(lab: &Lab, project: &Project, words: &[&str], is_far_enough: impl Fn(&Story) -> bool) -> Killed {
+pub(crate) fn killed(
+    lab: &Lab,
+    project: &Project,
+    words: &[&str],
+    is_far_enough: impl Fn(&Story) -> bool,
+) -> Killed {
     let mut build = lab.start_in(project, words);
     build.wait_for("what it is killed at", is_far_enough);
     for signal in [Signal::STOP, Signal::KILL] {
@@ -72,7 +77,7 @@ fn containers_of(lab: &Lab, project: &Project) -> Vec<String> {
         .collect()
 }
 
-fn in_second_bench(story: &Story) -> bool {
+pub(crate) fn in_second_bench(story: &Story) -> bool {
     story.benches_passed().len() == 1 && story.benches_started().len() == 2
 }
 
@@ -85,7 +90,7 @@ fn run_of(ran: &Ran) -> String {
 }
 
 /// The runs that the servers of a build were adopted from, and nothing for those that it started.
-fn adopted_from(ran: &Ran) -> Vec<Option<&str>> {
+pub(crate) fn adopted_from(ran: &Ran) -> Vec<Option<&str>> {
     let starts = ran.story.0.iter().filter_map(|event| match event {
         Event::ServerStarting { adopted_from, .. } => Some(adopted_from.as_deref()),
         _ => None,

@@ -58,12 +58,15 @@ pub(crate) struct Lab {
 impl Lab {
     /// Nothing where no engine can be started: the test is then skipped.
     pub(crate) fn new(plan: &Plan<'_>) -> Option<Self> {
-        let dockerd = Dockerd::start()?;
+        Some(Self::on(Dockerd::start()?, plan))
+    }
+
+    pub(crate) fn on(dockerd: Dockerd, plan: &Plan<'_>) -> Self {
         if plan.image == IMAGE {
             dockerd.load(&sweep_and_bash("/bin/false"), IMAGE);
         }
         let project = on_an_engine(plan);
-        Some(Self { project, dockerd })
+        Self { project, dockerd }
     }
 
     /// One more project on the same engine, in another folder.
@@ -79,7 +82,7 @@ impl Lab {
     fn command_in(&self, project: &Project, words: &[&str]) -> Command {
         let mut command = project.command(words);
         command.env("DOCKER_HOST", self.dockerd.host());
-        command
+        self.dockerd.enter(command)
     }
 
     pub(crate) fn start_in(&self, project: &Project, words: &[&str]) -> Running {
@@ -128,7 +131,7 @@ impl Lab {
 }
 
 /// A project whose pool is of containers.
-fn on_an_engine(plan: &Plan<'_>) -> Project {
+pub(crate) fn on_an_engine(plan: &Plan<'_>) -> Project {
     let pool = format!("executor: docker, launcher: lab, {}", plan.pool);
     let project = project(plan, &pool, plan.image);
     let container = plan.container;

@@ -13,6 +13,7 @@ mod lab;
 mod podman;
 #[path = "../project/mod.rs"]
 mod project;
+mod published;
 mod pulled;
 #[path = "../requirement/mod.rs"]
 mod requirement;

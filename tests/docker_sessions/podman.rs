@@ -1,10 +1,12 @@
-//! An engine that is Podman's: what it would ignore without a word is refused. Its answers stand here as it gave them.
+//! An engine that is Podman's. It serves pools of CPUs; what it would ignore without a word is refused: of that its
+//! answers stand here as it gave them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
-use crate::lab::{IMAGE, Plan, project};
+use crate::containers::Podman;
+use crate::lab::{IMAGE, Plan, on_an_engine, project, sweep_and_bash};
 
 /// What Podman 4.3.1 says where sweep asks it, cut to what is read.
 fn answer(path: &str) -> (u16, &'static str) {
@@ -54,4 +56,27 @@ fn gpus_that_podman_would_not_pass_on_are_refused() {
         ran.stderr.contains("Podman 4.3.1 does not pass NVIDIA GPUs on"),
         "{ran}"
     );
+}
+
+#[test]
+fn a_server_of_podmans_is_measured_and_nothing_is_left() {
+    let Some(podman) = Podman::start() else { return };
+    podman.load(&sweep_and_bash("/bin/false"), IMAGE);
+    let project = on_an_engine(&Plan::default());
+    let sweep = |words: &[&str]| {
+        let mut command = project.command(words);
+        command.env("DOCKER_HOST", podman.host());
+        project.start_command(command)
+    };
+    let mut build = sweep(&["build"]);
+    build.wait_for("a bench", |story| !story.benches_started().is_empty());
+    assert_eq!(podman.containers().len(), 1);
+    let ran = build.wait();
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(ran.story.benches_passed().len(), 2, "{ran}");
+    assert_eq!(project.simulated_rows("all").len(), 2);
+    assert!(podman.containers().is_empty());
+    project.assert_no_process_left();
+    let again = sweep(&["build"]).wait();
+    assert!(again.code == 0 && again.story.0.is_empty(), "{again}");
 }

@@ -305,6 +305,9 @@ fn not_made(what: &str, error: &Error, removed: bool) -> Note {
     if reason.contains("could not select device driver") {
         reason.push_str("; install the NVIDIA container toolkit on this host and restart the engine");
     }
+    if reason.contains("container-init binary not found") {
+        reason.push_str("; install `catatonit`, which Podman has its containers begin with");
+    }
     match status(error) {
         Some(400 | 404) if removed => Note::Refused { reason },
         _ => lost(reason, removed),
