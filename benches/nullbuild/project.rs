@@ -121,7 +121,8 @@ pub(crate) fn fabricate(dir: &Path, words: &[&str]) {
         };
         let bench = judge.bench_inputs(chain);
         let (bench_id, process_id) = (&graph.dag[chain.bench].id, &graph.dag[chain.process].id);
-        let trace = format!("fabricated by benches/nullbuild: no trace of {bench_id}");
+        // Two points may be one measurement: what is kept of it is told by its key.
+        let trace = format!("fabricated by benches/nullbuild: no trace of {}", bench.key());
         keep(
             &mut store,
             bench_id,
@@ -130,13 +131,17 @@ pub(crate) fn fabricate(dir: &Path, words: &[&str]) {
             BTreeMap::new(),
         );
         let point = &graph.points[*point];
-        let row = format!(
-            r#"{{"simulated":true,"fabricated":"by benches/nullbuild","conc":{},"of":"{process_id}"}}"#,
-            point.conc
-        );
-        let raw = format!(r#"{{"fabricated":"by benches/nullbuild","raw":"{process_id}"}}"#);
-        let outputs = [("row", row.as_bytes()), ("raw", raw.as_bytes())];
         let inputs = process_inputs(point, "trace", Digest::of(trace.as_bytes()));
+        let row = format!(
+            r#"{{"simulated":true,"fabricated":"by benches/nullbuild","conc":{},"of":"{}"}}"#,
+            point.conc,
+            inputs.key()
+        );
+        let raw = format!(
+            r#"{{"fabricated":"by benches/nullbuild","raw":"{}"}}"#,
+            inputs.key()
+        );
+        let outputs = [("row", row.as_bytes()), ("raw", raw.as_bytes())];
         keep(&mut store, process_id, inputs, &outputs, BTreeMap::new());
         rows.push((process_id.to_string(), Digest::of(row.as_bytes())));
     }

@@ -119,28 +119,11 @@ impl Graph {
     ) -> Chain {
         let Compiled { server, bench } = compiled;
         let id = point.id();
-        let key = server.key();
-        let equals = servers.entry(key).or_default();
-        let shared = equals
-            .iter()
-            .copied()
-            .find(|node| self.server(*node).is_handled_as(&server));
-        let server_node = match shared {
-            Some(node) => node,
-            None => {
-                let server = Arc::new(server);
-                let node = self.add(
-                    TargetId::new(Kind::Server, id.clone()),
-                    Spec::Server {
-                        server: server.clone(),
-                        key,
-                    },
-                );
-                let image = self.image(&server);
-                self.dag.add_edge(image, node, ());
-                equals.push(node);
-                node
-            }
+        // Most points have the server of the one before, which is seen without taking a key.
+        let before = self.chains.last().and_then(|chain| chain.as_ref().ok());
+        let server_node = match before {
+            Some(before) if **self.server(before.server) == server => before.server,
+            _ => self.server_node(&id, server, servers),
         };
         let server = self.server(server_node).clone();
         let image = self.image(&server);
@@ -173,6 +156,34 @@ impl Graph {
             bench,
             process,
         }
+    }
+
+    /// The node of a server; the one of an equal server where there is one.
+    fn server_node(
+        &mut self,
+        id: &str,
+        server: Server,
+        servers: &mut HashMap<Key, Vec<NodeIndex>>,
+    ) -> NodeIndex {
+        let key = server.key();
+        let equals = servers.entry(key).or_default();
+        let shared = equals
+            .iter()
+            .copied()
+            .find(|node| self.server(*node).is_handled_as(&server));
+        if let Some(node) = shared {
+            return node;
+        }
+        let server = Arc::new(server);
+        let spec = Spec::Server {
+            server: server.clone(),
+            key,
+        };
+        let node = self.add(TargetId::new(Kind::Server, id), spec);
+        let image = self.image(&server);
+        self.dag.add_edge(image, node, ());
+        equals.push(node);
+        node
     }
 
     fn image(&mut self, server: &Arc<Server>) -> NodeIndex {

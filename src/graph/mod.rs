@@ -8,6 +8,7 @@ pub mod export;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod hardware;
+mod names;
 pub mod pattern;
 mod recipe_match;
 pub mod select;

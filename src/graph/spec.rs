@@ -45,7 +45,7 @@ pub enum Image {
 pub const BUILTIN_SIM: &str = "builtin:sim";
 
 /// A server: everything that decides how it is started.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     pub image: Image,
     pub model: String,

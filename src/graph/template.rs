@@ -1,11 +1,12 @@
 //! A recipe's templates, expanded for a point.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use minijinja::value::ValueKind;
-use minijinja::{Environment, UndefinedBehavior, Value, context, escape_formatter};
+use minijinja::{Environment, UndefinedBehavior, Value, escape_formatter};
 
-use crate::config::master::Worker;
+use super::names::{Names, Read, Watched};
 use crate::config::project::NamedRecipe;
 use crate::config::recipe::{self, Launch, Starts, template_reason as reason};
 use crate::matrix::{Point, Scenario, Topology};
@@ -20,6 +21,37 @@ const STEPS: u64 = 1_000_000;
 pub struct Templates<'a> {
     environment: Environment<'a>,
     recipe: &'a NamedRecipe,
+    /// What templates and expressions came to, by their names.
+    texts: RefCell<HashMap<String, Memory<String>>>,
+    counts: RefCell<HashMap<&'static str, Memory<u32>>>,
+}
+
+/// What a template came to before, and what it read. It comes to the same wherever all that it read stands for the same:
+/// there is nothing else that its steps could depend on.
+struct Memory<T>(Vec<(Vec<Read>, T)>);
+
+impl<T: Clone> Memory<T> {
+    /// Points of a config differ in their concurrency, and few of a recipe in much else.
+    const MOST: usize = 32;
+
+    fn find(&self, names: Names<'_>) -> Option<T> {
+        let is_the_same = |(name, before): &Read| names.value(name) == *before;
+        let known = self.0.iter().rev().find(|(read, _)| read.iter().all(is_the_same));
+        known.map(|(_, came_to)| came_to.clone())
+    }
+
+    fn keep(&mut self, read: Vec<Read>, came_to: T) {
+        if self.0.len() == Self::MOST {
+            self.0.remove(0);
+        }
+        self.0.push((read, came_to));
+    }
+}
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// A template that does not expand, and where in the recipe it stands.
@@ -95,7 +127,12 @@ impl<'a> Templates<'a> {
             let path = [launch.section, &["env", name]].concat();
             add(format!("env {name}"), &path, &value.0)?;
         }
-        Ok(Self { environment, recipe })
+        Ok(Self {
+            environment,
+            recipe,
+            texts: RefCell::default(),
+            counts: RefCell::default(),
+        })
     }
 
     /// Expands everything for `point` on GPUs of kind `gpu`, its model in the pinned `revision`.
@@ -105,33 +142,40 @@ impl<'a> Templates<'a> {
         gpu: &str,
         revision: Option<&str>,
     ) -> Result<Expanded, TemplateError> {
-        let names = context! { model_revision => revision.unwrap_or_default(), ..names_of(point, gpu) };
+        let names = Names { point, gpu, revision };
         let launch = self.recipe.recipe.launch();
         let bench = &self.recipe.recipe.bench;
         let command = match launch.starts {
             Starts::Command(_) => {
                 let path = ["server", "command"];
-                let text = self.render("command", &path, &names)?;
-                one_line(&text).map_err(|message| TemplateError::new(&path, message))?
+                self.remembered("command", names, |names| {
+                    let (text, read) = self.render("command", &path, names)?;
+                    let command = one_line(&text).map_err(|message| TemplateError::new(&path, message))?;
+                    Ok((command, read))
+                })?
             }
             Starts::Script(script) | Starts::Combined(script) => script.to_owned(),
         };
-        let mut contract = contract(point, gpu);
-        contract.insert("MODEL_REVISION", revision.unwrap_or_default().to_owned());
-        if let Starts::Combined(_) = launch.starts {
-            contract.extend(client_contract(bench));
+        let mut env = BTreeMap::new();
+        if launch.contract.is_none_or(|listed| !listed.is_empty()) {
+            let mut contract = contract(point, gpu);
+            contract.insert("MODEL_REVISION", revision.unwrap_or_default().to_owned());
+            if let Starts::Combined(_) = launch.starts {
+                contract.extend(client_contract(bench));
+            }
+            env = self.listed(launch, contract)?;
         }
-        let mut env = self.listed(launch, contract)?;
         for name in launch.env.keys() {
             let path = [launch.section, &["env", name]].concat();
-            let value = self.render(&format!("env {name}"), &path, &names)?;
+            let template = format!("env {name}");
+            let value = self.remembered(&template, names, |names| self.render(&template, &path, names))?;
             env.insert(name.clone(), value);
         }
         Ok(Expanded {
             command,
             env,
-            prompts: self.count("prompts", &bench.prompts.0, &names)?,
-            warmup: self.count("warmup", &bench.warmup.0, &names)?,
+            prompts: self.count("prompts", &bench.prompts.0, names)?,
+            warmup: self.count("warmup", &bench.warmup.0, names)?,
         })
     }
 
@@ -162,7 +206,37 @@ impl<'a> Templates<'a> {
         Ok(env)
     }
 
-    fn render(&self, template: &str, path: &[&str], names: &Value) -> Result<String, TemplateError> {
+    /// What a template comes to, which is worked out only where it was not before.
+    fn remembered(
+        &self,
+        template: &str,
+        names: Names<'_>,
+        render: impl FnOnce(Names<'_>) -> Result<(String, Vec<Read>), TemplateError>,
+    ) -> Result<String, TemplateError> {
+        if let Some(known) = self
+            .texts
+            .borrow()
+            .get(template)
+            .and_then(|memory| memory.find(names))
+        {
+            return Ok(known);
+        }
+        let (text, read) = render(names)?;
+        let mut texts = self.texts.borrow_mut();
+        texts
+            .entry(template.to_owned())
+            .or_default()
+            .keep(read, text.clone());
+        Ok(text)
+    }
+
+    /// A template's text, and what it read.
+    fn render(
+        &self,
+        template: &str,
+        path: &[&str],
+        names: Names<'_>,
+    ) -> Result<(String, Vec<Read>), TemplateError> {
         let failed = |error: &minijinja::Error| {
             let used = self.environment.get_template(template).ok();
             let used = used
@@ -170,35 +244,52 @@ impl<'a> Templates<'a> {
                 .flat_map(|template| template.undeclared_variables(false));
             TemplateError::of(path, error, unknown_name(error, used, names))
         };
-        self.environment
+        let watched = Watched::new(names);
+        let text = self
+            .environment
             .get_template(template)
-            .and_then(|template| template.render(names))
-            .map_err(|e| failed(&e))
+            .and_then(|template| template.render(Value::from_dyn_object(watched.clone())))
+            .map_err(|e| failed(&e))?;
+        Ok((text, watched.read()))
     }
 
-    fn count(&self, field: &str, text: &str, names: &Value) -> Result<u32, TemplateError> {
+    fn count(&self, field: &'static str, text: &str, names: Names<'_>) -> Result<u32, TemplateError> {
+        if let Some(known) = self
+            .counts
+            .borrow()
+            .get(field)
+            .and_then(|memory| memory.find(names))
+        {
+            return Ok(known);
+        }
         let path = ["bench", field];
         let expression = self
             .environment
             .compile_expression(text)
             .map_err(|e| TemplateError::of(&path, &e, None))?;
-        let value = expression.eval(names).map_err(|e| {
-            TemplateError::of(
-                &path,
-                &e,
-                unknown_name(&e, expression.undeclared_variables(false), names),
-            )
-        })?;
+        let watched = Watched::new(names);
+        let value = expression
+            .eval(Value::from_dyn_object(watched.clone()))
+            .map_err(|e| {
+                TemplateError::of(
+                    &path,
+                    &e,
+                    unknown_name(&e, expression.undeclared_variables(false), names),
+                )
+            })?;
         let number = f64::try_from(value.clone())
             .ok()
             .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n));
-        match number {
-            Some(number) => Ok(number.ceil() as u32),
-            None => Err(TemplateError::new(
+        let Some(number) = number else {
+            return Err(TemplateError::new(
                 &path,
                 format!("`{text}` gives `{value}`, which is no number of requests"),
-            )),
-        }
+            ));
+        };
+        let count = number.ceil() as u32;
+        let mut counts = self.counts.borrow_mut();
+        counts.entry(field).or_default().keep(watched.read(), count);
+        Ok(count)
     }
 }
 
@@ -224,7 +315,7 @@ const PORT_STAND_IN: &str = "SWEEPPORTMARK";
 fn unknown_name(
     error: &minijinja::Error,
     used: impl IntoIterator<Item = String>,
-    names: &Value,
+    names: Names<'_>,
 ) -> Option<UnknownName> {
     let reason = reason(error);
     let name = used
@@ -232,68 +323,8 @@ fn unknown_name(
         .find(|name| reason.contains(&format!("`{name}` is undefined")))?;
     Some(UnknownName {
         name,
-        known: names.try_iter().ok()?.map(|name| name.to_string()).collect(),
+        known: names.known(),
     })
-}
-
-fn names_of(point: &Point, gpu: &str) -> Value {
-    let common = context! {
-        config => &point.config.0,
-        model => &point.model,
-        model_prefix => &point.model_prefix,
-        image => &point.image,
-        precision => &point.precision,
-        framework => &point.framework,
-        runner => &point.runner,
-        conc => point.conc,
-        spec_decoding => point.spec_decoding.name(),
-        gpus => point.topology.gpus(),
-        gpu => gpu,
-        port => PORT_MARK,
-    };
-    let common = match &point.scenario {
-        Scenario::FixedSeqLen { isl, osl } => context! {
-            isl => isl, osl => osl, max_model_len => point.max_model_len(), ..common
-        },
-        Scenario::AgenticCoding(agentic) => context! {
-            kv_offloading => agentic.kv_offloading.name(),
-            kv_offload_backend => agentic.kv_offload_backend.as_ref().map(|backend| &backend.name),
-            total_cpu_dram_gb => agentic.total_cpu_dram_gb,
-            duration => agentic.duration,
-            ..common
-        },
-    };
-    match &point.topology {
-        Topology::Single(p) => context! {
-            tp => p.tp, pp => p.pp, ep => p.ep, dcp_size => p.dcp_size, pcp_size => p.pcp_size,
-            dp_attn => p.dp_attn,
-            ..common
-        },
-        Topology::Multi {
-            disagg,
-            prefill,
-            decode,
-        } => context! {
-            disagg => disagg, prefill => worker_names(prefill), decode => worker_names(decode),
-            kv_p2p_transfer => &point.kv_p2p_transfer,
-            ..common
-        },
-    }
-}
-
-fn worker_names(worker: &Worker) -> Value {
-    let settings: BTreeMap<String, String> = worker
-        .additional_settings
-        .iter()
-        .flatten()
-        .filter_map(|s| s.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
-    context! {
-        num_worker => worker.num_worker, tp => worker.tp, pp => worker.pp, ep => worker.ep,
-        dcp_size => worker.dcp_size, pcp_size => worker.pcp_size, dp_attn => worker.dp_attn,
-        settings => settings,
-    }
 }
 
 /// What InferenceX tells a script that also measures: how lengths are drawn, and that no accuracy is asked for.
@@ -492,6 +523,42 @@ mod tests {
             command("serve {% if tp > 8 %}{{ tpp }}{% endif %}").unwrap(),
             "serve"
         );
+    }
+
+    /// What is remembered of one point serves another only where that one would come to the same.
+    #[test]
+    fn what_is_remembered_is_what_expanding_anew_gives() {
+        for template in [
+            "serve {{ model }} --tp {{ tp }}",
+            "serve {{ conc }}",
+            "serve {% if conc > 2 %}{{ config }}{% endif %}",
+            "serve {% if false %}{% set conc = 1 %}{% endif %}{{ conc }}",
+            "serve {% for conc in [1] %}{{ conc }}{% endfor %} {{ [conc, 2] | max }}",
+            "serve {% if conc == 4 %}{{ none_of_these }}{% endif %}",
+            "serve {{ precision if conc is divisibleby 2 else runner }}",
+        ] {
+            let fixture = Fixture::edited(&[
+                (RECIPE, COMMAND, &format!(">-\n    {template}")),
+                (RECIPE, "'{{ 8 }}'", "'{{ conc * 2 }} {{ model_prefix }}'"),
+                (
+                    RECIPE,
+                    "match:",
+                    "bench: { prompts: conc if conc > 1 else 7 * tp, warmup: '3' }\nmatch:",
+                ),
+            ]);
+            let project = &fixture.project;
+            let points = crate::matrix::expand(&project.configs, &project.runners).points;
+            let recipe = project.recipes.iter().find(|r| r.name == "engine").unwrap();
+            let shared = Templates::new(recipe).unwrap();
+            let revisions = [None, Some("one"), Some("two")];
+            for (n, point) in points.iter().chain(points.iter().rev()).enumerate() {
+                let revision = revisions[n % 3];
+                let anew = Templates::new(recipe).unwrap().expand(point, "h100", revision);
+                let known = shared.expand(point, "h100", revision);
+                assert_eq!(known.is_ok(), anew.is_ok(), "{template}");
+                assert_eq!(known.ok(), anew.ok(), "{template}");
+            }
+        }
     }
 
     #[test]

@@ -140,6 +140,10 @@ impl Judge<'_> {
     }
 
     fn bench(&self, chain: &Chain) -> Result<State, FsError> {
+        // With nothing kept there is nothing to look up.
+        if self.store.records().is_empty() {
+            return Ok(State::Stale(Reason::NeverBuilt));
+        }
         let inputs = self.bench_inputs(chain);
         let Some(record) = self.store.lookup(&inputs.key())? else {
             return Ok(State::Stale(self.why(chain.bench, &inputs)));

@@ -1,6 +1,7 @@
 //! Debian's Docker engine, run by a test.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -140,6 +141,24 @@ impl Dockerd {
     /// Ends the engine by a signal.
     pub(crate) fn end(&mut self, signal: Signal) {
         self.daemon.end(signal);
+    }
+
+    /// Fills what is free of its disk, to the last byte; for one that was [started with room](Self::start_with_room).
+    pub(crate) fn fill(&self) {
+        let filler = File::options().create(true).append(true).open(self.filler());
+        let mut filler = filler.unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while filler.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Makes room again.
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("root/filler")
     }
 
     /// Starts it again on what it had.

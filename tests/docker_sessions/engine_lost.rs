@@ -2,7 +2,8 @@
 
 use rustix::process::Signal;
 
-use crate::lab::{Lab, Plan, SLOW_SIMULATOR};
+use crate::containers::Dockerd;
+use crate::lab::{Lab, Plan, SIMULATOR, SLOW_SIMULATOR};
 use crate::project::{Ran, Running, Story};
 
 fn slow() -> Plan<'static> {
@@ -74,4 +75,41 @@ fn an_engine_that_stays_away_is_the_machinerys_failure() {
     lab.dockerd.start_again();
     let rest = lab.sweep(&["build"]);
     assert_measured_once(&lab, &rest);
+}
+
+#[test]
+fn an_engine_whose_disk_is_full_is_the_machinerys_failure() {
+    // While an image is loaded, it is there twice.
+    let program = std::fs::metadata(env!("CARGO_BIN_EXE_sweep")).unwrap().len();
+    let Some(dockerd) = Dockerd::start_with_room(2 * program + (64 << 20)) else {
+        return;
+    };
+    let plan = Plan {
+        servers: &[("one", SLOW_SIMULATOR), ("two", SIMULATOR)],
+        ..slow()
+    };
+    let lab = Lab::on(dockerd, &plan);
+    let mut build = lab.start(&["build"]);
+    build.wait_for("the second bench", in_second_bench);
+    build.wait_for("its end", |story| {
+        // Also what a container gives back.
+        lab.dockerd.fill();
+        story.finished()
+    });
+    let ran = build.wait();
+    assert_eq!(ran.code, 3, "{ran}");
+    assert!(ran.story.failures().is_empty(), "no point has failed: {ran}");
+    // What runs is measured to its end; it is the next server that cannot be started.
+    assert_eq!(lab.passes().len(), 4, "{ran}");
+    assert!(ran.stderr.contains("no space left on device"), "{ran}");
+
+    lab.dockerd.make_room();
+    let rest = lab.sweep(&["build"]);
+    assert_eq!(rest.code, 0, "{rest}");
+    let passes = lab.passes();
+    assert!(
+        passes.len() == 8 && passes.values().all(|times| *times == 1),
+        "{passes:?}"
+    );
+    lab.assert_nothing_left();
 }

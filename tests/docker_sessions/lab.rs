@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::containers::{Dockerd, Image};
-use crate::project::{Project, Ran, Running};
+use crate::project::{Project, RUNNERS, Ran, Running, config_of};
 
 /// An image that is on the engine alone.
 pub(crate) const IMAGE: &str = "acme/sim:1";
@@ -162,10 +162,7 @@ profiles: {{ default: {{ pools: {{ lab: {{ serves: [h100], {pool} }} }} }} }}
 "
     );
     project.write("Sweepfile", &sweepfile);
-    project.write(
-        "configs/runners.yaml",
-        "labels: { h100: [h100-lab_00] }\nhardware: { h100: { available-cpu-dram-mib: 1_998_848, gpus-per-node: 8 } }\n",
-    );
+    project.write("configs/runners.yaml", RUNNERS);
     let mut configs = String::new();
     for (framework, server) in plan.servers {
         // The client's own lateness is not judged: the machine that runs the tests is busy with other tests.
@@ -182,22 +179,7 @@ bench: {{ prompts: {prompts}, warmup: conc, limits: {{ client-lag: 1m, client-cp
         );
         project.write(&format!("benchmarks/{framework}/recipe.yaml"), &recipe);
         project.write(&format!("benchmarks/{framework}/serve.sh"), plan.script);
-        let concurrencies = plan.concurrencies;
-        configs.push_str(&format!(
-            "\
-{framework}-fp8:
-  image: {image}
-  model: meta-llama/Llama-3.1-8B-Instruct
-  model-prefix: {framework}
-  runner: h100
-  precision: fp8
-  framework: {framework}
-  multinode: false
-  scenarios:
-    fixed-seq-len:
-      - {{ isl: 64, osl: 16, search-space: [{{ tp: 1, conc-list: {concurrencies} }}] }}
-"
-        ));
+        configs.push_str(&config_of(framework, image, plan.concurrencies));
     }
     project.write("configs/master.yaml", &configs);
     project

@@ -103,6 +103,25 @@ pub(crate) const VLLM_SCRIPT: &str = "\
 exec vllm serve \"$MODEL\" --port \"$PORT\" --tensor-parallel-size \"$TP\" --max-num-seqs \"$MAX_NUM_SEQS\"
 ";
 
+/// A config of this framework, named after it, with points of one GPU and of short requests.
+pub(crate) fn config_of(framework: &str, image: &str, concurrencies: &str) -> String {
+    format!(
+        "\
+{framework}-fp8:
+  image: {image}
+  model: meta-llama/Llama-3.1-8B-Instruct
+  model-prefix: {framework}
+  runner: h100
+  precision: fp8
+  framework: {framework}
+  multinode: false
+  scenarios:
+    fixed-seq-len:
+      - {{ isl: 64, osl: 16, search-space: [{{ tp: 1, conc-list: {concurrencies} }}] }}
+"
+    )
+}
+
 /// A recipe whose engine is the simulator with the given words, started as any engine is.
 pub(crate) fn faulty_recipe(framework: &str, words: &str, server: &str, bench: &str) -> String {
     format!(

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::files::{CONFIGS, RECIPES, RUNNERS, SWEEPFILE, VLLM_SCRIPT};
+use super::files::{CONFIGS, RECIPES, RUNNERS, SWEEPFILE, VLLM_SCRIPT, config_of};
 use super::processes::{kill, processes_in};
 use super::running::{Ran, Running, wait_until};
 use super::story::Story;
@@ -46,21 +46,7 @@ impl Project {
         let mut configs = String::new();
         for (framework, recipe) in recipes {
             project.write(&format!("benchmarks/{framework}/recipe.yaml"), recipe);
-            configs.push_str(&format!(
-                "\
-{framework}-fp8:
-  image: builtin:sim
-  model: meta-llama/Llama-3.1-8B-Instruct
-  model-prefix: {framework}
-  runner: h100
-  precision: fp8
-  framework: {framework}
-  multinode: false
-  scenarios:
-    fixed-seq-len:
-      - {{ isl: 64, osl: 16, search-space: [{{ tp: 1, conc-list: [1, 2] }}] }}
-"
-            ));
+            configs.push_str(&config_of(framework, "builtin:sim", "[1, 2]"));
         }
         project.write("configs/master.yaml", &configs);
         project

@@ -12,7 +12,7 @@ mod processes;
 mod running;
 mod story;
 
-pub(crate) use files::{CONFIGS, RECIPES, SWEEPFILE, faulty_recipe};
+pub(crate) use files::{CONFIGS, RECIPES, RUNNERS, SWEEPFILE, config_of, faulty_recipe};
 pub(crate) use folder::Project;
 pub(crate) use processes::{Process, processes_in};
 pub(crate) use running::{Ran, Running, wait_until};

@@ -55,6 +55,8 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
     }
     print(&graph, &selection, &plan, workspace.profile().1, args.format);
     refuse_broken(&graph, &selection)?;
+    // The process ends here. Giving all this back piece by piece would take a tenth of its time.
+    std::mem::forget((graph, selection, plan, store, workspace));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -381,13 +381,21 @@ fn configs(
         });
         points.entry(config).or_default().push(*point);
     }
+    // One server may measure for several configs.
+    let mut sessions_of = BTreeMap::<&str, Vec<&Session>>::new();
+    for session in &plan.sessions {
+        let configs: BTreeSet<&str> = session
+            .points
+            .iter()
+            .map(|point| graph.points[*point].config.0.as_str())
+            .collect();
+        for config in configs {
+            sessions_of.entry(config).or_default().push(session);
+        }
+    }
     let report = |config: &str| {
         let points = &points[config];
-        let sessions: Vec<&Session> = plan
-            .sessions
-            .iter()
-            .filter(|s| s.points.iter().any(|p| graph.points[*p].config.0 == config))
-            .collect();
+        let sessions = sessions_of.get(config).map_or(&[][..], Vec::as_slice);
         let servers: Vec<NodeIndex> = points
             .iter()
             .filter_map(|p| graph.chains[*p].as_ref().ok().map(|c| c.server))
@@ -409,7 +417,7 @@ fn configs(
             stale,
             fresh: points.len() - stale,
             servers: sessions.len(),
-            apart: apart(graph, &sessions),
+            apart: apart(graph, sessions),
             gpus: (
                 gpus.clone().min().unwrap_or_default(),
                 gpus.max().unwrap_or_default(),

@@ -8,6 +8,7 @@ use rustix::process::{getgid, getuid};
 
 use super::connect::{ConnectError, Endpoint, Engine, Make, told};
 use super::engine::{RemoveError, insist, remove_from};
+use super::hand_back;
 use super::labels::{Ended, LeftoverError, Owner, sort_leftovers};
 use super::left::{Heirs, LeftServer, server_labels, start_digest};
 use super::order::{self, ContainerOrder, Gpus, Parts};
@@ -176,6 +177,8 @@ impl Host {
             work: (&wanted.order.cwd, wanted.writes_to_work),
             owner,
         });
+        let is_image_s = wanted.settings.user == User::Image && !self.is_rootless && !getuid().is_root();
+        let leaves_files = is_image_s && wanted.writes_to_work;
         let start = start_digest(&body, wanted.key);
         if let Some(place) = wanted.place {
             let labels = server_labels(start.clone(), wanted.key, place, wanted.port);
@@ -185,6 +188,7 @@ impl Host {
             engine: self.engine.endpoint.to_string(),
             name: self.owner.name(wanted.key, wanted.attempt),
             start,
+            hand_back: leaves_files.then(|| hand_back::body(&body, (getuid().as_raw(), getgid().as_raw()))),
             body,
             adopts: None,
             grace_ms: wanted.order.grace_ms,

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{ConnectError, Engine, chosen, told};
 use super::engine::{OUTAGE, insist, is_answer, remove_from, status};
+use super::hand_back;
 use super::labels::are_of_one_attempt;
 use super::note::Note;
 use super::order::ContainerOrder;
@@ -102,7 +103,14 @@ async fn keep(order: &ContainerOrder) -> io::Result<Note> {
     let from_outside = !asked && kept.was_ended_from_outside().await;
     // Nothing is removed before its log is safe.
     let _ = timeout(LOG_DRAIN, log).await;
-    Ok(kept.conclude(from_outside).await)
+    let note = kept.conclude(from_outside).await;
+    if let (Some(body), Note::Ended { .. }) = (&order.hand_back, &note) {
+        let name = format!("{}-files", order.name);
+        if let Err(reason) = hand_back::run(&client, &name, body).await {
+            eprintln!("sweep container: the files in its workspace may not be yours: {reason}");
+        }
+    }
+    Ok(note)
 }
 
 /// A word in between. One that is lost, as on a full disk, only makes others wait longer.

@@ -13,6 +13,7 @@
 
 pub mod connect;
 mod engine;
+mod hand_back;
 mod host;
 pub mod keeper;
 mod labels;

@@ -37,6 +37,8 @@ pub struct ContainerOrder {
     pub body: ContainerCreateBody,
     /// The id of a container that is there already and is kept in the place of a new one.
     pub(super) adopts: Option<String>,
+    /// What gives the files that it left in its workspace to who started it, where they may be another's.
+    pub(super) hand_back: Option<ContainerCreateBody>,
     /// From TERM to KILL when it is stopped, in ms.
     pub grace_ms: u64,
     /// Where the keeper tells how it goes.

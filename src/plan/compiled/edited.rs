@@ -148,10 +148,16 @@ impl Edited {
                 });
                 continue;
             }
-            let find = |parts: &[Part], key: &str| parts.iter().find(|part| part.key == key).cloned();
+            let by_key = |parts: &'_ [Part]| -> HashMap<String, Part> {
+                parts
+                    .iter()
+                    .map(|part| (part.key.clone(), part.clone()))
+                    .collect()
+            };
+            let (before, now) = (by_key(&file.configs), by_key(new));
             let configs: Option<Vec<Part>> = order
                 .iter()
-                .map(|(key, is_as_it_was)| find(if *is_as_it_was { &file.configs } else { new }, key))
+                .map(|(key, is_as_it_was)| if *is_as_it_was { &before } else { &now }.get(key).cloned())
                 .collect();
             files.push(FileParts {
                 path: file.path.clone(),
