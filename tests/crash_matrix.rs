@@ -8,6 +8,11 @@
 //! | `kill -9` of sweep, at ten moments | `crash.rs` `a_build_killed_ten_times_ends_as_if_it_had_not_been` |
 //! | `kill -9` of sweep and a guard | `crash.rs` `a_killed_guard_leaves_nothing_either` |
 //! | `kill -9` of sweep and all its children | `crash_matrix.rs` `a_build_killed_with_all_its_children_is_resumed` |
+//! | `kill -9` of sweep, in containers | `docker_sessions/crash.rs` `a_build_that_is_killed_takes_its_container_with_it` |
+//! | `kill -9` of sweep, guard and keeper, in containers | `docker_sessions/adoption.rs`, all |
+//! | `kill -9` of the container engine | `docker_sessions/engine_lost.rs` `an_engine_that_is_started_again_costs_a_session_another_start` |
+//! | the container engine stays away | `docker_sessions/engine_lost.rs` `an_engine_that_stays_away_is_the_machinerys_failure` |
+//! | the container engine's disk full | `docker_sessions/engine_lost.rs` `an_engine_whose_disk_is_full_is_the_machinerys_failure` |
 //! | `kill -9` of sweep at each of its calls | `crash_calls.rs` `a_build_that_dies_at_any_call_is_resumed` |
 //! | one call refused, each in turn | `crash_calls.rs` `a_call_that_is_refused_costs_no_finished_result` |
 //! | no process can be started | `crash_calls.rs` `processes_that_cannot_be_started_are_failures_and_nothing_else` |

@@ -16,7 +16,7 @@ pub(super) struct Stage<'a> {
     cas: &'a Cas,
     /// Opened before anything is written, so that it hears of every write that failed.
     volume: Volume,
-    staged: BTreeMap<Digest, Temp>,
+    staged: BTreeMap<Digest, (Temp, u64)>,
 }
 
 impl<'a> Stage<'a> {
@@ -44,7 +44,7 @@ impl<'a> Stage<'a> {
         };
         if !self.is_known(&digest) {
             temp.set_mode(Mode::ReadOnly)?;
-            self.staged.insert(digest, temp);
+            self.staged.insert(digest, (temp, size));
         }
         Ok((digest, size))
     }
@@ -53,22 +53,26 @@ impl<'a> Stage<'a> {
         self.staged.contains_key(digest) || self.cas.is_intact(digest)
     }
 
-    /// Flushes all of them, renames each into its place and flushes that: when this returns they are on the disk.
-    pub(super) fn place(self) -> Result<(), FsError> {
+    /// Flushes all of them, renames each into its place and flushes that: when this returns they are on the disk. Tells
+    /// the sizes in bytes of those that were not in the store.
+    pub(super) fn place(self) -> Result<BTreeMap<Digest, u64>, FsError> {
         let all_at_once = self.staged.len() >= FLUSH_ALL_FROM;
         if all_at_once {
             self.volume.flush()?;
         } else {
-            self.staged.values().try_for_each(Temp::flush)?;
+            self.staged.values().try_for_each(|(temp, _)| temp.flush())?;
         }
         let mut folders = BTreeSet::new();
-        for (digest, temp) in self.staged {
+        let mut placed = BTreeMap::new();
+        for (digest, (temp, size)) in self.staged {
             folders.insert(self.cas.place(temp, &digest)?);
+            placed.insert(digest, size);
         }
         if all_at_once {
-            self.volume.flush()
+            self.volume.flush()?;
         } else {
-            folders.iter().try_for_each(|folder| fs::flush_dir(folder))
+            folders.iter().try_for_each(|folder| fs::flush_dir(folder))?;
         }
+        Ok(placed)
     }
 }

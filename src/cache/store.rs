@@ -1,5 +1,6 @@
 //! One cache folder: blobs, records, the log's writer and the stat cache together.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -234,9 +235,9 @@ impl Store {
                 stage.add(*blob)?;
             }
         }
-        stage.place()?;
+        let placed = stage.place()?;
         for Finished { record, .. } in results {
-            require_blobs(&self.cas, record)?;
+            require_blobs(&self.cas, &placed, record)?;
         }
         let payloads: Vec<_> = results
             .iter()
@@ -270,14 +271,18 @@ impl Store {
     }
 }
 
-/// Refuses a record that names a blob which is not there.
-fn require_blobs(cas: &Cas, record: &Record) -> Result<(), StoreError> {
+/// Refuses a record that names a blob which is not there; those that were just placed are.
+fn require_blobs(cas: &Cas, placed: &BTreeMap<Digest, u64>, record: &Record) -> Result<(), StoreError> {
     let missing = |digest: &Digest| StoreError::MissingBlob {
         target: record.target.clone(),
         digest: *digest,
     };
     for output in &record.outputs {
-        if cas.size(&output.digest)? != Some(output.size) {
+        let size = match placed.get(&output.digest) {
+            Some(size) => Some(*size),
+            None => cas.size(&output.digest)?,
+        };
+        if size != Some(output.size) {
             return Err(missing(&output.digest));
         }
     }

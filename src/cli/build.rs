@@ -394,8 +394,10 @@ impl Live<'_> {
     ) -> Result<ExitCode, Failure> {
         let dir = RunDir::create(&self.workspace.cache, id)?;
         let mut journal = Some(Journal::create(dir.path()).map_err(Failure::machinery)?);
+        // With a second one each would wake the other for work that it has done by then. What takes long, as computing
+        // from a trace or making an image, has threads of its own.
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|e| Failure::machinery(format!("start the runtime: {e}")))?;

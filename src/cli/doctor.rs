@@ -1,6 +1,6 @@
 //! `sweep doctor`: whether this host can do what the project asks of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,7 +13,8 @@ use super::print::{columns, json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::config::sweepfile::{Executor, Pool};
-use crate::exec::doctor::{Finding, Level, engine, gpus, host};
+use crate::exec::docker::connect::{Endpoint, chosen};
+use crate::exec::doctor::{Finding, Level, engine, gpus, host, limits};
 use crate::graph::Graph;
 use crate::graph::hardware::CPU;
 use crate::graph::spec::Image;
@@ -83,10 +84,16 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
     let has_gpus = |pool: &Pool| pool.gpu != CPU;
     let docker = || real.iter().filter(|(_, pool)| pool.executor == Executor::Docker);
     findings.extend(engine::engine(docker().count() > 0, docker().any(|(_, pool)| has_gpus(pool))).await);
+    let asked = docker().map(|(name, pool)| (*name, workspace.project.container(pool).ulimits));
+    findings.extend(limits_of_containers(asked));
     // What jobs of a cluster find on its nodes is not to be seen from here.
     let here = real
         .iter()
         .filter(|(_, pool)| pool.executor != Executor::Slurm && has_gpus(pool));
+    let processes = here
+        .clone()
+        .filter(|(_, pool)| pool.executor == Executor::Process);
+    findings.extend(processes.map(|(name, _)| limits::of_processes(name)));
     let visible = gpus::visible();
     findings.extend(here.map(|(name, pool)| gpus::of_pool(name, pool, &visible)));
     let (asked, clock) = engine::registries(registries(graph)).await;
@@ -94,6 +101,21 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
     findings.push(host::clock(Timestamp::now(), clock, &workspace.cache));
     findings.extend(pins(graph));
     findings
+}
+
+/// Of pools and what their launchers ask for. Without an engine, or one that hides what it may give, there are none.
+fn limits_of_containers<'a>(
+    asked: impl Iterator<Item = (&'a String, BTreeMap<String, i64>)>,
+) -> Vec<Finding> {
+    let Ok(Endpoint::Unix(socket)) = chosen(&|name| std::env::var(name).ok()) else {
+        return Vec::new();
+    };
+    let Some(engine) = limits::Limits::of_engine(&socket) else {
+        return Vec::new();
+    };
+    asked
+        .filter_map(|(pool, asked)| limits::of_containers(pool, &asked, &engine))
+        .collect()
 }
 
 /// The registries of the images that the profile runs.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -188,8 +189,10 @@ pub(super) async fn run_sessions(
         let (run, maker) = (run.clone(), maker.clone());
         let target = build.graph.dag[node].id.to_string();
         let (server, heirs) = (jobs[0].0.server.clone(), heirs.clone());
-        tasks.spawn(async move {
-            let outcome = images::ensure(run, maker, target, server, heirs).await;
+        // On a thread of its own: files of a whole environment are checked and removed, which would hold up sessions.
+        tasks.spawn_blocking(move || {
+            let ensured = images::ensure(run, maker, target, server, heirs);
+            let outcome = Handle::current().block_on(ensured);
             Ended::Image { jobs, outcome }
         });
     }

@@ -103,7 +103,8 @@ pub(super) async fn measure(
     if job.server.simulated.is_some() && !trace.header.simulated {
         return Err(MeasureError::NotSimulated);
     }
-    let measured = Measured::of_trace(&step.bench.client, trace);
+    // Compression would hold up the other sessions.
+    let measured = tokio::task::block_in_place(|| Measured::of_trace(&step.bench.client, trace));
     run.written(attempt_result::write_output(
         attempt,
         measured.output,

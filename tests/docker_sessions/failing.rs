@@ -91,3 +91,27 @@ fn a_folder_that_is_not_there_is_not_made() {
     );
     assert!(!std::path::Path::new("/no/such").exists());
 }
+
+#[test]
+fn limits_that_the_engine_may_not_give_are_foretold() {
+    for (limits, is_high) in [("memlock: -1", true), ("memlock: 65536", false)] {
+        let plan = Plan {
+            container: &format!("{{ ulimits: {{ {limits} }} }}"),
+            concurrencies: "[1]",
+            ..Plan::default()
+        };
+        let Some(lab) = Lab::new(&plan) else { return };
+        let built = lab.sweep(&["build"]);
+        let doctor = lab.sweep(&["doctor", "--format", "json"]);
+        let told: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+        let mut findings = told["findings"].as_array().unwrap().iter();
+        let finding = findings
+            .find(|finding| finding["check"] == "limits of lab")
+            .unwrap_or_else(|| panic!("{doctor}"));
+        // Whether the engine may raise it is the machine's; what the doctor says of it is what happens.
+        let expected = if built.code == 0 { "ok" } else { "wrong" };
+        assert_eq!(finding["level"], expected, "{finding}: {built}");
+        assert!(is_high || built.code == 0, "{built}");
+        lab.assert_nothing_left();
+    }
+}

@@ -4,5 +4,6 @@ pub mod engine;
 mod finding;
 pub mod gpus;
 pub mod host;
+pub mod limits;
 
 pub use finding::{Finding, Level};
