@@ -11,7 +11,7 @@ use containers::Dockerd;
 use sweep::exec::docker::connect::{ConnectError, Endpoint, Engine, Make};
 
 fn endpoint(host: &str) -> Endpoint {
-    Endpoint::Unix(host.strip_prefix("unix://").unwrap().into())
+    Endpoint(host.strip_prefix("unix://").unwrap().into())
 }
 
 #[tokio::test]
@@ -46,11 +46,7 @@ async fn an_engine_that_was_killed_starts_again_on_what_it_had() {
 async fn no_engine_is_told_as_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = folder.path().join("docker.sock");
-    let absent = async |path: &Path| {
-        Engine::connect_to(Endpoint::Unix(path.to_owned()))
-            .await
-            .unwrap_err()
-    };
+    let absent = async |path: &Path| Engine::connect_to(Endpoint(path.to_owned())).await.unwrap_err();
     let error = absent(&nothing).await;
     assert!(matches!(error, ConnectError::Absent { .. }), "{error}");
     std::fs::write(&nothing, "").unwrap();

@@ -198,7 +198,7 @@ async fn an_image_that_no_registry_has_is_pinned_by_the_engine_s_copy() {
         format!("{}/infx/own", registry.host()),
     );
     Lab::new(&dockerd.host(), &format!("{there}:v1")).pulled();
-    let engine = Engine::connect_to(Endpoint::Unix(dockerd.host().replacen("unix://", "", 1).into()))
+    let engine = Engine::connect_to(Endpoint(dockerd.host().replacen("unix://", "", 1).into()))
         .await
         .unwrap();
     let options = TagImageOptionsBuilder::default().repo(&own).tag("dev").build();
@@ -244,4 +244,11 @@ fn the_doctor_works_without_an_engine_and_knows_what_is_needed() {
         text.stdout.contains("mend: sudo systemctl start docker"),
         "{text}"
     );
+    let remote = Lab::new("tcp://127.0.0.1:1", "builtin:sim").sweep(&["doctor", "--profile", "docker"]);
+    let said = [
+        "`tcp://127.0.0.1:1` (DOCKER_HOST)",
+        "measures over loopback",
+        "mend: export DOCKER_HOST=unix://",
+    ];
+    assert!(said.iter().all(|words| remote.stdout.contains(words)), "{remote}");
 }

@@ -107,7 +107,7 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
 fn limits_of_containers<'a>(
     asked: impl Iterator<Item = (&'a String, BTreeMap<String, i64>)>,
 ) -> Vec<Finding> {
-    let Ok(Endpoint::Unix(socket)) = chosen(&|name| std::env::var(name).ok()) else {
+    let Ok(Endpoint(socket)) = chosen(&|name| std::env::var(name).ok()) else {
         return Vec::new();
     };
     let Some(engine) = limits::Limits::of_engine(&socket) else {

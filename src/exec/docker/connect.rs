@@ -17,34 +17,25 @@ const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// Seconds that an engine has for a plain answer. Waiting for a container and following its log are not limited by it.
 const ANSWER_LIMIT_S: u64 = 120;
 
-/// How an engine is reached.
+/// Where an engine is reached: a socket of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    Unix(PathBuf),
-    /// `tcp://HOST:PORT`, without TLS.
-    Tcp(String),
-}
+pub struct Endpoint(pub PathBuf);
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(url) => f.write_str(url),
-        }
+        write!(f, "unix://{}", self.0.display())
     }
 }
 
 /// Why no engine could be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    #[error(
-        "`{host}` ({from}) is no engine's address; write `unix:///path/to/docker.sock` or `tcp://127.0.0.1:2375`"
-    )]
+    #[error("`{host}` ({from}) is no engine's address; write `unix:///path/to/docker.sock`")]
     Address { host: String, from: String },
     #[error(
-        "`{host}` ({from}) needs TLS or ssh, which sweep does not speak to engines; containers are started on the hosts themselves: name a `unix://` socket"
+        "`{host}` ({from}) may be another machine's engine: the load client measures over loopback, and containers get GPUs and folders of this machine; name the `unix://` socket of an engine here"
     )]
-    Secured { host: String, from: String },
+    Remote { host: String, from: String },
     #[error("there is no Docker context `{name}` in `{}`; `docker context ls` lists them", folder.display())]
     NoContext { name: String, folder: PathBuf },
     #[error("read `{}`: {reason}", path.display())]
@@ -106,10 +97,7 @@ impl Engine {
     pub async fn connect_to(endpoint: Endpoint) -> Result<Self, ConnectError> {
         let failed = |error| unreachable_because(&endpoint, &error);
         let address = endpoint.to_string();
-        let client = match &endpoint {
-            Endpoint::Unix(_) => Docker::connect_with_unix(&address, ANSWER_LIMIT_S, API_DEFAULT_VERSION),
-            Endpoint::Tcp(_) => Docker::connect_with_http(&address, ANSWER_LIMIT_S, API_DEFAULT_VERSION),
-        };
+        let client = Docker::connect_with_unix(&address, ANSWER_LIMIT_S, API_DEFAULT_VERSION);
         let client = client.map_err(failed)?;
         let client = client.negotiate_version().await.map_err(failed)?;
         let version = client.version().await.map_err(failed)?;
@@ -138,9 +126,9 @@ impl Engine {
 pub fn chosen(var: &dyn Fn(&str) -> Option<String>) -> Result<Endpoint, EndpointError> {
     let set = |name| var(name).filter(|value| !value.is_empty());
     if let Some(host) = set("DOCKER_HOST") {
-        return endpoint(&host, "DOCKER_HOST", set("DOCKER_TLS_VERIFY").is_some());
+        return endpoint(&host, "DOCKER_HOST");
     }
-    let usual = Endpoint::Unix(USUAL_SOCKET.into());
+    let usual = Endpoint(USUAL_SOCKET.into());
     let Some(folder) = config_folder(var) else {
         return Ok(usual);
     };
@@ -160,15 +148,13 @@ pub fn config_folder(var: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     named.or_else(|| var("HOME").map(|home| Path::new(&home).join(".docker")))
 }
 
-fn endpoint(host: &str, from: &str, tls: bool) -> Result<Endpoint, EndpointError> {
+fn endpoint(host: &str, from: &str) -> Result<Endpoint, EndpointError> {
     let (host, from) = (host.trim().to_owned(), from.to_owned());
     match host.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') => Ok(Endpoint::Unix(path.into())),
-        Some(("tcp" | "http", _)) if tls => Err(EndpointError::Secured { host, from }),
-        Some(("tcp" | "http", address)) if !address.is_empty() => {
-            Ok(Endpoint::Tcp(format!("tcp://{address}")))
+        Some(("unix", path)) if path.starts_with('/') => Ok(Endpoint(path.into())),
+        Some(("tcp" | "http" | "https" | "ssh", address)) if !address.is_empty() => {
+            Err(EndpointError::Remote { host, from })
         }
-        Some(("https" | "ssh", _)) => Err(EndpointError::Secured { host, from }),
         _ => Err(EndpointError::Address { host, from }),
     }
 }
@@ -213,8 +199,7 @@ fn context_endpoint(folder: &Path, name: &str) -> Result<Endpoint, EndpointError
             folder: folder.to_owned(),
         });
     };
-    let secured = folder.join("contexts/tls").join(&id).is_dir();
-    endpoint(&at.host, &format!("Docker context `{name}`"), secured)
+    endpoint(&at.host, &format!("Docker context `{name}`"))
 }
 
 /// The file's content, nothing where there is no file.
@@ -294,20 +279,22 @@ mod tests {
             of(&[("DOCKER_HOST", "unix:///run/p.sock")]).unwrap(),
             "unix:///run/p.sock"
         );
-        assert_eq!(
-            of(&[("DOCKER_HOST", "http://127.0.0.1:2375")]).unwrap(),
-            "tcp://127.0.0.1:2375"
-        );
         for wrong in ["/run/p.sock", "unix://p.sock", "tcp://", "ftp://x"] {
             let said = of(&[("DOCKER_HOST", wrong)]).unwrap_err();
             assert!(said.contains("is no engine's address"), "{said}");
         }
-        for secured in ["https://h:2376", "ssh://me@h"] {
-            let said = of(&[("DOCKER_HOST", secured)]).unwrap_err();
-            assert!(said.contains("TLS or ssh"), "{said}");
+        for remote in [
+            "tcp://127.0.0.1:2375",
+            "http://h:2375",
+            "https://h:2376",
+            "ssh://me@h",
+        ] {
+            let said = of(&[("DOCKER_HOST", remote)]).unwrap_err();
+            assert!(
+                said.contains(remote) && said.contains("measures over loopback"),
+                "{said}"
+            );
         }
-        let said = of(&[("DOCKER_HOST", "tcp://h:2376"), ("DOCKER_TLS_VERIFY", "1")]).unwrap_err();
-        assert!(said.contains("TLS or ssh"), "{said}");
     }
 
     #[test]

@@ -25,10 +25,6 @@ pub enum HostError {
     Cache { cache: PathBuf, source: std::io::Error },
     #[error("ask the engine at {endpoint} what it is: {reason}")]
     Silent { endpoint: Endpoint, reason: String },
-    #[error(
-        "containers run on this machine, beside the client, and {endpoint} may be another; name its `unix://` socket by `DOCKER_HOST`"
-    )]
-    Remote { endpoint: Endpoint },
     #[error(transparent)]
     Leftover(#[from] LeftoverError),
 }
@@ -82,11 +78,6 @@ impl Host {
     /// Only for who holds the cache's lock.
     pub async fn open(owner: Owner, heirs: &Heirs) -> Result<(Self, Vec<Ended>), HostError> {
         let engine = Engine::connect().await?;
-        if let Endpoint::Tcp(_) = engine.endpoint {
-            return Err(HostError::Remote {
-                endpoint: engine.endpoint,
-            });
-        }
         let info = insist(|| engine.client.info()).await;
         let info = info.map_err(|error| HostError::Silent {
             endpoint: engine.endpoint.clone(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Finding;
 use super::host::room_of;
-use crate::exec::docker::connect::{Engine, Make};
+use crate::exec::docker::connect::{ConnectError, EndpointError, Engine, Make};
 use crate::exec::image::pull::free;
 use crate::exec::image::registry::{Client, RegistryError};
 
@@ -23,7 +23,12 @@ pub async fn engine(needed: bool, gpus: bool) -> Vec<Finding> {
     let engine = match Engine::connect().await {
         Ok(engine) => engine,
         Err(error) if needed => {
-            let mend = "sudo systemctl start docker, or set `DOCKER_HOST`";
+            let mend = match error {
+                ConnectError::Endpoint(EndpointError::Remote { .. }) => {
+                    "export DOCKER_HOST=unix:///var/run/docker.sock"
+                }
+                _ => "sudo systemctl start docker, or set `DOCKER_HOST`",
+            };
             return vec![Finding::wrong(check, error.to_string(), mend)];
         }
         Err(_) => {

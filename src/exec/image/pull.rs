@@ -14,7 +14,7 @@ use super::lock::{lock, mark_used};
 use super::pull_progress::{Layers, PullProgress};
 use super::registry::{CredentialError, login};
 use crate::config::reference::{ManifestDigest, Reference};
-use crate::exec::docker::connect::{Endpoint, Engine, told};
+use crate::exec::docker::connect::{Engine, told};
 
 /// Pauses before a pull that was cut short goes on.
 const PAUSES: [Duration; 5] = [
@@ -256,9 +256,6 @@ async fn refusal(
 
 /// The folder of an engine's data on this host, and the bytes that are free there.
 pub async fn free(engine: &Engine) -> Option<(String, u64)> {
-    let Endpoint::Unix(_) = engine.endpoint else {
-        return None;
-    };
     let folder = engine.client.info().await.ok()?.docker_root_dir?;
     let room = rustix::fs::statvfs(folder.as_str()).ok()?;
     Some((folder, room.f_bavail * room.f_frsize))
