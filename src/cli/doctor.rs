@@ -15,6 +15,7 @@ use super::workspace::{Workspace, WorkspaceArgs};
 use crate::config::sweepfile::{Executor, Pool};
 use crate::exec::docker::connect::{Endpoint, chosen};
 use crate::exec::doctor::{Finding, Level, engine, gpus, host, limits};
+use crate::exec::gpu::Vendor;
 use crate::graph::Graph;
 use crate::graph::hardware::CPU;
 use crate::graph::spec::Image;
@@ -83,7 +84,13 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
         .collect();
     let has_gpus = |pool: &Pool| pool.gpu != CPU;
     let docker = || real.iter().filter(|(_, pool)| pool.executor == Executor::Docker);
-    findings.extend(engine::engine(docker().count() > 0, docker().any(|(_, pool)| has_gpus(pool))).await);
+    findings.extend(
+        engine::engine(
+            docker().count() > 0,
+            docker().any(|(_, pool)| Vendor::of(&pool.gpu) == Some(Vendor::Nvidia)),
+        )
+        .await,
+    );
     let asked = docker().map(|(name, pool)| (*name, workspace.project.container(pool).ulimits));
     findings.extend(limits_of_containers(asked));
     // What jobs of a cluster find on its nodes is not to be seen from here.

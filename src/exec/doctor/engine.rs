@@ -16,9 +16,9 @@ const OLDEST_API: (u32, u32) = (1, 41);
 /// Two images of the kind that is measured here: each has 10 to 30 GB unpacked.
 const LITTLE_ROOM: u64 = 60 << 30;
 
-/// What was found of the engine. `needed` says whether pools of the profile run containers, `gpus` whether such a pool
-/// has any.
-pub async fn engine(needed: bool, gpus: bool) -> Vec<Finding> {
+/// What was found of the engine. `needed` says whether pools of the profile run containers, `nvidia` whether such a pool
+/// has NVIDIA's GPUs.
+pub async fn engine(needed: bool, nvidia: bool) -> Vec<Finding> {
     let check = "engine";
     let engine = match Engine::connect().await {
         Ok(engine) => engine,
@@ -45,20 +45,25 @@ pub async fn engine(needed: bool, gpus: bool) -> Vec<Finding> {
         engine.api,
         engine.endpoint
     );
-    let mut findings = vec![match (engine.make, is_old(&engine.api)) {
-        (_, true) => Finding::warn(check, found, "install Docker 20.10 or a later one"),
-        (Make::Podman, _) if gpus => Finding::warn(
-            check,
-            format!("{found}, which may give containers no GPU and say nothing of it"),
-            "use Docker for pools with GPUs",
-        ),
-        _ => Finding::ok(check, found),
-    }];
+    let mut findings = vec![judged(engine.make, &engine.api, nvidia, found)];
     if let Some((folder, bytes)) = free(&engine).await {
         let mend = "docker image prune --all";
         findings.push(room_of("engine's disk", &folder, bytes, LITTLE_ROOM, mend));
     }
     findings
+}
+
+fn judged(make: Make, api: &str, nvidia: bool, found: String) -> Finding {
+    let check = "engine";
+    match make {
+        Make::Podman if nvidia => Finding::wrong(
+            check,
+            format!("{found}, which passes no NVIDIA GPUs on to containers"),
+            "use Docker for pools with NVIDIA GPUs",
+        ),
+        _ if is_old(api) => Finding::warn(check, found, "install Docker 20.10 or a later one"),
+        _ => Finding::ok(check, found),
+    }
 }
 
 fn is_old(api: &str) -> bool {
@@ -106,7 +111,16 @@ pub async fn registries(registries: BTreeSet<String>) -> (Vec<Finding>, Option<T
 
 #[cfg(test)]
 mod tests {
-    use super::is_old;
+    use super::super::Level;
+    use super::{Make, is_old, judged};
+
+    #[test]
+    fn podman_is_wrong_for_nvidia_alone() {
+        let level = |make, nvidia| judged(make, "1.41", nvidia, String::new()).level;
+        assert_eq!(level(Make::Podman, true), Level::Wrong);
+        assert_eq!(level(Make::Podman, false), Level::Ok);
+        assert_eq!(level(Make::Docker, true), Level::Ok);
+    }
 
     #[test]
     fn engines_older_than_20_10_are_old() {
