@@ -31,7 +31,8 @@ use crate::graph::{Graph, Selection};
   sweep pull 'dsr1-*' --profile docker     those of some configs
   sweep pull nightly --profile docker --format json
 
-Exit codes: 0 all are here; 2 one is in no registry, or not for this platform; 3 the engine, a registry or the disk.")]
+Exit codes: 0 all are here; 2 one is in no registry, or not for this platform; 3 the engine, a registry or the disk; \
+4 nothing was matched, or none of it runs in a container image.")]
 pub(super) struct PullArgs {
     /// Patterns or names of sweeps; everything without any.
     pub patterns: Vec<String>,

@@ -825,7 +825,7 @@ fn pull() {
       sweep pull nightly --profile docker --format json
 
     Exit codes: 0 all are here; 2 one is in no registry, or not for this platform; 3 the engine, a
-    registry or the disk.
+    registry or the disk; 4 nothing was matched, or none of it runs in a container image.
     ");
 }
 
