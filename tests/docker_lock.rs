@@ -254,6 +254,30 @@ fn without_its_registry_a_pin_is_kept_and_told_as_unverified() {
 }
 
 #[test]
+fn what_many_images_share_is_told_once() {
+    let lab = Lab::new("127.0.0.1:1/infx/engine:v1");
+    lab.project.edit_config(
+        "beta-fp4-h100-sglang",
+        "lmsysorg/sglang:v0.5.1",
+        "127.0.0.1:1/infx/other:v1",
+    );
+    for words in [
+        ["lock", "alpha-*", "beta-*"].as_slice(),
+        &["pull", "alpha-*", "beta-*", "--profile", "docker"],
+    ] {
+        let ran = lab.sweep(words);
+        assert_eq!(ran.code, 3, "{ran}");
+        let said = [
+            "no pin for 2 images of `127.0.0.1:1`",
+            "does not answer",
+            "HTTPS_PROXY",
+        ];
+        let once = said.iter().all(|words| ran.stderr.matches(words).count() == 1);
+        assert!(once, "{ran}");
+    }
+}
+
+#[test]
 fn models_are_pinned_and_unused_pins_go() {
     let lab = Lab::new("builtin:sim");
     for key in [

@@ -267,7 +267,7 @@ pub(super) fn refuse_unrunnable(
         return Ok(());
     }
     let text = by_reason.into_iter().map(said).collect::<Vec<_>>().join("; ");
-    Err(Failure::Machinery(Diagnostic::error(text).help(help)))
+    Err(Failure::Machinery(Diagnostic::error(text).help(help).into()))
 }
 
 /// A build that has something to run.

@@ -28,12 +28,12 @@ pub enum Failure {
     /// A pattern that nothing matches.
     Unmatched(Diagnostic),
     /// The machinery, and what to do about it.
-    Machinery(Diagnostic),
+    Machinery(Diagnostics),
 }
 
 impl Failure {
     pub fn machinery(error: impl std::fmt::Display) -> Self {
-        Self::Machinery(Diagnostic::error(error.to_string()))
+        Self::Machinery(Diagnostic::error(error.to_string()).into())
     }
 
     pub fn wrong(error: impl std::fmt::Display) -> Self {
@@ -44,8 +44,8 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         let (diagnostics, code): (&[Diagnostic], u8) = match self {
             Self::Wrong(diagnostics) => (&diagnostics.0, WRONG_INPUT),
+            Self::Machinery(diagnostics) => (&diagnostics.0, MACHINERY),
             Self::Unmatched(diagnostic) => (std::slice::from_ref(diagnostic), NOTHING_MATCHES),
-            Self::Machinery(diagnostic) => (std::slice::from_ref(diagnostic), MACHINERY),
         };
         print_all(diagnostics);
         ExitCode::from(code)

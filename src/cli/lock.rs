@@ -1,6 +1,7 @@
 //! `sweep lock`: pin what image tags and models stand for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,6 +17,7 @@ use crate::config::diagnostic::{Diagnostic, Diagnostics};
 use crate::config::pins::{LOCK_FILE, Pins};
 use crate::config::reference::{ManifestDigest, Reference};
 use crate::exec::image::pinning::{PinState, Pinned, pin};
+use crate::exec::image::registry::RegistryError;
 use crate::graph::spec::Image;
 use crate::graph::{Graph, Selection};
 
@@ -169,7 +171,7 @@ fn remove_unused(pins: &mut Pins, graph: &Graph) -> Vec<Pinned> {
         old: Some(pin.digest),
         new: None,
         reason: None,
-        is_of_the_reference: false,
+        error: None,
     });
     told.collect()
 }
@@ -222,28 +224,49 @@ fn note(told: &[Pinned]) {
         let text = format!("{moved} of the tags moved to another image; the pins stay");
         notes.push(Diagnostic::warning(text).help("`sweep lock --update` takes what they stand for now"));
     }
-    for pinned in told.iter().filter(|pinned| pinned.state == PinState::Unverified) {
-        let reason = pinned.reason.as_deref().unwrap_or_default();
-        let text = format!("the pin of `{}` is kept unverified: {reason}", pinned.image);
-        notes.push(Diagnostic::warning(text));
-    }
+    let unverified = unasked(told, PinState::Unverified);
+    notes.extend(unverified.map(|(images, error)| {
+        Diagnostic::warning(format!("the pin of {images} is kept unverified: {error}")).help(error.mend())
+    }));
     print_all(&notes);
+}
+
+/// What kept images from being asked for, and which: each cause once a registry, as hundreds of images share it.
+fn unasked(told: &[Pinned], state: PinState) -> impl Iterator<Item = (String, &RegistryError)> {
+    let mut causes: Vec<(&Reference, &RegistryError, usize)> = Vec::new();
+    for pinned in told.iter().filter(|pinned| pinned.state == state) {
+        let Some(error) = &pinned.error else { continue };
+        let same = causes.iter_mut().find(|(image, other, _)| {
+            image.registry() == pinned.image.registry()
+                && discriminant(*other) == discriminant(error)
+                && !error.is_of_the_reference()
+        });
+        match same {
+            Some((.., count)) => *count += 1,
+            None => causes.push((&pinned.image, error, 1)),
+        }
+    }
+    causes.into_iter().map(|(image, error, count)| {
+        let images = match count {
+            1 => format!("`{image}`"),
+            count => format!("{count} images of `{}` (`{image}` the first)", image.registry()),
+        };
+        (images, error)
+    })
 }
 
 /// Without a pin there is nothing to run.
 fn refuse_missing(told: &[Pinned]) -> Result<(), Failure> {
-    let missing = || told.iter().filter(|pinned| pinned.state == PinState::Missing);
-    let wrong = missing().map(|pinned| {
-        let reason = pinned.reason.as_deref().unwrap_or_default();
-        format!("no pin for `{}`: {reason}", pinned.image)
-    });
-    let wrong: Vec<String> = wrong.collect();
-    match wrong.as_slice() {
-        [] => Ok(()),
-        wrong if missing().all(|pinned| pinned.is_of_the_reference) => {
-            let each = wrong.iter().map(Diagnostic::error);
-            Err(Failure::Wrong(Diagnostics(each.collect())))
-        }
-        wrong => Err(Failure::machinery(wrong.join("; "))),
+    let missing: Vec<_> = unasked(told, PinState::Missing).collect();
+    let each = missing
+        .iter()
+        .map(|(images, error)| Diagnostic::error(format!("no pin for {images}: {error}")).help(error.mend()));
+    let each = Diagnostics(each.collect());
+    if missing.is_empty() {
+        Ok(())
+    } else if missing.iter().all(|(_, error)| error.is_of_the_reference()) {
+        Err(Failure::Wrong(each))
+    } else {
+        Err(Failure::Machinery(each))
     }
 }

@@ -91,19 +91,10 @@ pub async fn registries(registries: BTreeSet<String>) -> (Vec<Finding>, Option<T
                 clock = clock.or(date);
                 Finding::ok(check, "it answers and lets this machine in")
             }
-            Err(error @ RegistryError::Unreachable { .. }) => Finding::warn(
-                check,
-                error.to_string(),
-                "look at the network and at `HTTPS_PROXY`; pinned images that are here run without it",
-            ),
-            Err(error @ (RegistryError::NoLogin { .. } | RegistryError::Refused { .. })) => {
-                Finding::wrong(check, error.to_string(), format!("docker login {registry}"))
+            Err(error @ RegistryError::Unreachable { .. }) => {
+                Finding::warn(check, error.to_string(), error.mend())
             }
-            Err(error) => Finding::wrong(
-                check,
-                error.to_string(),
-                "look at Docker's configuration, `~/.docker/config.json`",
-            ),
+            Err(error) => Finding::wrong(check, error.to_string(), error.mend()),
         });
     }
     (findings, clock)

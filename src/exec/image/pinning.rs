@@ -28,9 +28,8 @@ pub struct Pinned {
     pub new: Option<ManifestDigest>,
     /// Why not.
     pub reason: Option<String>,
-    /// Whether what was written is wrong, rather than the way to the registry.
     #[serde(skip)]
-    pub is_of_the_reference: bool,
+    pub error: Option<RegistryError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -115,8 +114,8 @@ fn settle(pins: &mut Pins, image: Reference, found: Result<ImagePin, RegistryErr
         state,
         old,
         new: digest,
-        is_of_the_reference: error.as_ref().is_some_and(RegistryError::is_of_the_reference),
-        reason: error.map(|error| error.to_string()),
+        reason: error.as_ref().map(ToString::to_string),
+        error,
     }
 }
 

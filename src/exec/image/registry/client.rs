@@ -89,6 +89,24 @@ impl RegistryError {
     pub fn is_of_the_reference(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoImage { .. })
     }
+
+    /// What mends it.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => {
+                "look at the network and at `HTTPS_PROXY`; pinned images that are here run without it"
+                    .to_owned()
+            }
+            Self::NoLogin { registry, .. } | Self::Refused { registry, .. } | Self::TooMany { registry } => {
+                format!("docker login {registry}")
+            }
+            Self::NotFound { .. } | Self::NoImage { .. } => "correct the `image` of the config".to_owned(),
+            Self::Answer { .. } => "try again later, or ask who runs the registry".to_owned(),
+            Self::Credential(_) | Self::Tls(_) => {
+                "look at Docker's configuration, `~/.docker/config.json`".to_owned()
+            }
+        }
+    }
 }
 
 /// Asks registries; may be shared.
