@@ -106,6 +106,19 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     if let Some(hit) = null.ask(&policy) {
         return Ok(say_hit(&hit, args.format));
     }
+    let asks_more = args.shard.is_some() || args.rerun || args.max_age.is_some();
+    if args.dry_run && !asks_more {
+        let (patterns, changed) = (&args.patterns, &args.changed);
+        if plan::print_of_edited(
+            arguments,
+            patterns,
+            changed,
+            args.locked,
+            plan_format(args.format),
+        ) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let mut workspace = Workspace::open(arguments)?;
     let how = How {
         dry_run: args.dry_run,
@@ -129,6 +142,14 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         shard,
     };
     run_asked(&arguments, &workspace, &asked, how, None)
+}
+
+/// How a plan is printed in the place of a build.
+fn plan_format(format: Format) -> ls::Format {
+    match format {
+        Format::Json => ls::Format::Json,
+        Format::Human => ls::Format::Text,
+    }
 }
 
 /// How a build goes about it.
@@ -157,12 +178,7 @@ pub(super) fn run_asked(
         refuse_unpinned(&unpinned(&graph, &selection))?;
     }
     if how.dry_run {
-        let format = if how.format == Format::Json {
-            ls::Format::Json
-        } else {
-            ls::Format::Text
-        };
-        plan::print(&graph, &selection, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, plan_format(how.format));
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
