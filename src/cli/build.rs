@@ -43,9 +43,9 @@ use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
 use crate::graph::spec::{Image, NO_EVALS};
-use crate::graph::{Graph, Selection};
+use crate::graph::{Chain, Graph, Selection};
 use crate::plan::compiled::{Answer, Found};
-use crate::plan::{Plan, Policy};
+use crate::plan::{Plan, Policy, State};
 use crate::results::{Collection, Nature, terminal};
 
 /// Measure what is stale and print the summary.
@@ -519,12 +519,13 @@ impl Live<'_> {
         for what in healed {
             run.say(Event::Healed { what });
         }
-        let stale: usize = work
-            .plan
-            .sessions
-            .iter()
-            .map(|session| session.points.len())
-            .sum();
+        // Not only what runs here: a job that collects runs nothing, and calls nothing fresh that nobody has measured.
+        let chains = work.selection.points.iter();
+        let chains = chains.filter_map(|point| work.graph.chains[*point].as_ref().ok());
+        let state = |chain: &Chain| work.plan.states.get(&chain.bench);
+        let stale = chains
+            .filter(|chain| state(chain).is_some_and(State::is_stale))
+            .count();
         let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),
