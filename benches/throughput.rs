@@ -8,8 +8,8 @@
 //! All start the same script as often, two at a time: a loop that does nothing else, the same through the shell that
 //! `ninja` uses, `ninja` with a command for each, and `sweep build` with a combined script for each point. The script
 //! writes the smallest result that counts. What is left when the loop's time is taken off is a program's own. It is CPU
-//! time, user and system, as the kernel
-//! tells it of a process and of all that it has waited for: on a busy machine wall time is noise.
+//! time, user and system, as the kernel tells it of a process and of all that it has waited for: on a busy machine wall
+//! time is noise.
 
 use std::fmt::Write as _;
 use std::fs;
