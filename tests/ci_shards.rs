@@ -270,6 +270,8 @@ fn a_failed_shard_is_told_and_measured_again_alone() {
     assert_eq!(partly.code, 1, "{partly}");
     assert!(partly.story.benches_started().is_empty(), "{partly}");
     let there = jobs[0]["points"].as_u64().unwrap();
+    let told = format!("10 points: {there} fresh, {} stale on 0 servers", 10 - there);
+    assert!(partly.stderr.contains(&told), "{partly}");
     assert_eq!(planner.simulated_rows("all").len() as u64, there);
     assert_eq!(
         partly.stderr.matches("never built").count() as u64,

@@ -43,9 +43,9 @@ use crate::exec::signals::Interrupts;
 use crate::exec::verify::take_damaged_away;
 use crate::exec::{adopt, outcome_of_fresh};
 use crate::graph::spec::{Image, NO_EVALS};
-use crate::graph::{Graph, Selection};
+use crate::graph::{Chain, Graph, Selection};
 use crate::plan::compiled::{Answer, Found};
-use crate::plan::{Plan, Policy};
+use crate::plan::{Plan, Policy, State};
 use crate::results::{Collection, Nature, terminal};
 
 /// Measure what is stale and print the summary.
@@ -106,6 +106,19 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
     if let Some(hit) = null.ask(&policy) {
         return Ok(say_hit(&hit, args.format));
     }
+    let asks_more = args.shard.is_some() || args.rerun || args.max_age.is_some();
+    if args.dry_run && !asks_more {
+        let (patterns, changed) = (&args.patterns, &args.changed);
+        if plan::print_of_edited(
+            arguments,
+            patterns,
+            changed,
+            args.locked,
+            plan_format(args.format),
+        ) {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let mut workspace = Workspace::open(arguments)?;
     let how = How {
         dry_run: args.dry_run,
@@ -129,6 +142,14 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCod
         shard,
     };
     run_asked(&arguments, &workspace, &asked, how, None)
+}
+
+/// How a plan is printed in the place of a build.
+fn plan_format(format: Format) -> ls::Format {
+    match format {
+        Format::Json => ls::Format::Json,
+        Format::Human => ls::Format::Text,
+    }
 }
 
 /// How a build goes about it.
@@ -157,12 +178,7 @@ pub(super) fn run_asked(
         refuse_unpinned(&unpinned(&graph, &selection))?;
     }
     if how.dry_run {
-        let format = if how.format == Format::Json {
-            ls::Format::Json
-        } else {
-            ls::Format::Text
-        };
-        plan::print(&graph, &selection, &plan, profile, format);
+        plan::print(&graph, &selection, &plan, profile, plan_format(how.format));
         refuse_broken(&graph, &selection)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -503,12 +519,13 @@ impl Live<'_> {
         for what in healed {
             run.say(Event::Healed { what });
         }
-        let stale: usize = work
-            .plan
-            .sessions
-            .iter()
-            .map(|session| session.points.len())
-            .sum();
+        // Not only what runs here: a job that collects runs nothing, and calls nothing fresh that nobody has measured.
+        let chains = work.selection.points.iter();
+        let chains = chains.filter_map(|point| work.graph.chains[*point].as_ref().ok());
+        let state = |chain: &Chain| work.plan.states.get(&chain.bench);
+        let stale = chains
+            .filter(|chain| state(chain).is_some_and(State::is_stale))
+            .count();
         let foretold = foretell(work.graph, &work.plan.sessions, work.profile);
         run.say(Event::Planned {
             points: work.selection.points.len(),

@@ -25,7 +25,7 @@ use crate::matrix::expand;
 
 Warned of: labels that no runner has, labels without the hardware facts that offload needs,
 lengths that InferenceX's workflow drops, points without a recipe, points that stand twice,
-recipes that name another image than their rows or take fewer requests at a time, files of an
+patterns of sweeps that match no point, recipes that name another image than their rows or take fewer requests at a time, files of an
 earlier form.
 
 Exit codes: 0 nothing is wrong, warnings or not; 1 with --strict and a warning; 2 something is wrong.")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::cache::remote::RemoteError;
 use crate::cache::{FsError, LockError, StoreError};
-use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::exec::build::BuildError;
 use crate::graph::SelectError;
 
@@ -101,8 +101,12 @@ impl From<SelectError> for Failure {
                 Diagnostic::error(error.to_string())
                     .help("`sweep ls` with fewer `!PATTERN` shows what there is"),
             ),
-            SelectError::Unmatched { pattern, near } => {
+            SelectError::Unmatched { pattern, near, place } => {
                 let message = Diagnostic::error(format!("no target matches `{pattern}`"));
+                let message = match place.map(|place| *place) {
+                    Some(Place { source, span, label }) => message.at(&source, span, label),
+                    None => message,
+                };
                 let near = near
                     .iter()
                     .map(|n| format!("`{n}`"))

@@ -10,9 +10,9 @@ use super::ls::Format;
 use super::print::{json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::cache::{Inputs, Key, Store};
+use crate::cache::{Inputs, Key, RecordRef, Store};
 use crate::graph::{Chain, Graph, Spec, TargetId};
-use crate::plan::{Judge, Plan, Policy, process_inputs};
+use crate::plan::{Judge, Policy, process_inputs};
 
 /// Show one target: its inputs, its key, what it needs and what its last record says.
 #[derive(Debug, Args)]
@@ -36,12 +36,15 @@ struct Shown<'a> {
     inputs: Option<Inputs>,
     needs: Vec<&'a TargetId>,
     needed_by: usize,
-    last: Option<Last>,
+    /// The record that makes it fresh, where that is not the last one, as after a revert.
+    in_use: Option<Told>,
+    /// The last record of the target's name.
+    last: Option<Told>,
 }
 
-/// The last record of the target's name.
+/// A record of the target.
 #[derive(Serialize)]
-struct Last {
+struct Told {
     same_key: bool,
     passed: bool,
     run: String,
@@ -60,15 +63,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &ShowArgs) -> Result<ExitCode
         None => (workspace.target(&graph, &args.target)?, None),
         Some((kind, words)) => {
             let selection = workspace.select(&graph, &words)?;
-            let (_, profile) = workspace.profile();
-            let plan = Plan::new(
-                &workspace.project,
-                profile,
-                &mut graph,
-                &selection,
-                &store,
-                Policy::default(),
-            )?;
+            let plan = workspace.plan(&mut graph, &selection, &store, Policy::default())?;
             (
                 TargetId::new(kind, &selection.name),
                 plan.sweep_inputs(&graph, kind),
@@ -120,10 +115,10 @@ fn shown<'a>(
         Spec::Collect | Spec::Summarize => of_sweep,
     };
     let key = inputs.as_ref().map(Inputs::key);
-    let last = store.records().latest(&id.to_string()).and_then(|record| {
+    let told = |record: RecordRef<'_>| {
         let head = record.head();
         let decoded = record.decode().ok()?;
-        Some(Last {
+        Some(Told {
             same_key: Some(head.key) == key,
             passed: head.passed,
             run: decoded.provenance.run,
@@ -133,7 +128,12 @@ fn shown<'a>(
             simulated: head.simulated,
             facts: decoded.facts,
         })
-    });
+    };
+    let latest = store.records().latest(&id.to_string());
+    let in_use = match &key {
+        Some(key) => store.lookup(key)?.filter(|record| Some(*record) != latest),
+        None => None,
+    };
     let needs = graph.dag.neighbors_directed(node, petgraph::Direction::Incoming);
     let mut needs: Vec<_> = needs.map(|n| &graph.dag[n].id).collect();
     needs.sort();
@@ -143,7 +143,8 @@ fn shown<'a>(
         inputs,
         needs,
         needed_by: graph.dependants(node).len(),
-        last,
+        in_use: in_use.and_then(told),
+        last: latest.and_then(told),
     })
 }
 
@@ -168,24 +169,32 @@ fn text(shown: &Shown<'_>) -> String {
             text.push_str(&format!("  {name:width$}  {input}\n"));
         }
     }
-    if let Some(last) = &shown.last {
-        text.push_str(&format!(
-            "\nlast record  {}, run {} on {}, {}\n",
-            match (last.passed, last.same_key) {
-                (true, true) => "passed with this key",
-                (true, false) => "passed with another key",
-                (false, _) => "failed",
-            },
-            last.run,
-            last.host,
-            crate::config::quantity::Short(std::time::Duration::from_millis(last.elapsed_ms)),
-        ));
-        if last.simulated {
-            text.push_str("  SIMULATED: a simulated engine answered\n");
-        }
-        for (name, value) in &last.facts {
-            text.push_str(&format!("  {name}: {value}\n"));
-        }
+    if let Some(record) = &shown.in_use {
+        text.push_str(&record_text("record in use", record));
+    }
+    if let Some(record) = &shown.last {
+        text.push_str(&record_text("last record", record));
+    }
+    text
+}
+
+fn record_text(which: &str, record: &Told) -> String {
+    let mut text = format!(
+        "\n{which}  {}, run {} on {}, {}\n",
+        match (record.passed, record.same_key) {
+            (true, true) => "passed with this key",
+            (true, false) => "passed with another key",
+            (false, _) => "failed",
+        },
+        record.run,
+        record.host,
+        crate::config::quantity::Short(std::time::Duration::from_millis(record.elapsed_ms)),
+    );
+    if record.simulated {
+        text.push_str("  SIMULATED: a simulated engine answered\n");
+    }
+    for (name, value) in &record.facts {
+        text.push_str(&format!("  {name}: {value}\n"));
     }
     text
 }

@@ -14,6 +14,13 @@ pub struct EntryText<'a> {
 /// The entries of a text in which each begins with a line of its key alone and no entry refers to another. `None` where
 /// lines do not tell, as with anchors, quoted keys or several documents.
 pub fn split(text: &str) -> Option<Vec<EntryText<'_>>> {
+    // Parsers do not agree on what else ends a line.
+    let lone_return = text
+        .match_indices('\r')
+        .any(|(at, _)| !text[at..].starts_with("\r\n"));
+    if lone_return || text.contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}']) {
+        return None;
+    }
     let mut entries: Vec<EntryText<'_>> = Vec::new();
     let mut keys = HashSet::new();
     let mut at = 0;
@@ -25,6 +32,8 @@ pub fn split(text: &str) -> Option<Vec<EntryText<'_>>> {
             b'\n' | b'\r' => continue,
             // An anchor or an alias, or a character that looks like one.
             _ if line.contains(['&', '*']) => return None,
+            // A text that keeps the empty lines after it: these would be more with the next entry left out.
+            _ if line.contains(['|', '>']) && line.contains('+') => return None,
             b' ' if entries.is_empty() && !line.trim().is_empty() => return None,
             b' ' => continue,
             _ => {}
@@ -124,6 +133,8 @@ b.fp4:
             "a:\n  b: 1\na:\n  b: 2\n",
             "  a:\n    b: 1\n",
             "a:\n\tb: 1\nc\n",
+            "a:\n  image: |+\n    text\nb:\n  c: 1\n",
+            "a:\n  b: 1 # x\rc:\r  d: 1\n",
         ] {
             assert_eq!(split(text), None, "{text}");
         }
@@ -158,6 +169,8 @@ b.fp4:
             "  v: [1,",
             "    2]",
             "  u: |",
+            "  u: >-",
+            "  u: |+",
             "   text",
             "  - 1",
             "  t: {",

@@ -20,7 +20,7 @@ const FIELDS: [&str; 9] = [
 const MOST: usize = 1024;
 
 /// Entries that all lists of a file may stand for.
-const MOST_IN_FILE: usize = 100_000;
+pub const MOST_IN_FILE: usize = 100_000;
 
 /// Writes every list of topology values in the search spaces of a master config out; says whether there were any.
 pub fn write_out(document: &mut Document, diagnostics: &mut Diagnostics) -> bool {

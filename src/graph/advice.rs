@@ -5,18 +5,34 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::compile::template_wrong;
 use super::contradiction::{Contradiction, contradictions};
 use super::recipe_match::Recipes;
+use super::select::unmatched_in_sweeps;
 use super::template::Templates;
 use crate::config::changelog::ScenarioType;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::project::{Config, NamedRecipe, Project};
 use crate::matrix::{Deployment, Matrix, Point};
 
-/// Points that stand in the configs twice, and points without a recipe.
+/// Points that stand in the configs twice, points without a recipe, and sweeps that select what there is not.
 pub fn advice(project: &Project, matrix: &Matrix) -> Vec<Diagnostic> {
     let configs: HashMap<&str, &Config> = project.configs.iter().map(|c| (c.key.as_str(), c)).collect();
     let mut found = duplicates(&configs, matrix);
     found.extend(without_recipe(project, &configs, &matrix.points));
+    found.extend(unmatched(project, &matrix.points));
     found
+}
+
+/// Patterns of the Sweepfile's sweeps that match no point: whoever names such a sweep is refused.
+fn unmatched<'a>(project: &'a Project, points: &[Point]) -> impl Iterator<Item = Diagnostic> + use<'a> {
+    let patterns = unmatched_in_sweeps(project, points).into_iter();
+    patterns.map(|(pattern, place)| {
+        let text = pattern.text();
+        let configs = project.configs.iter().map(|config| config.key.as_str());
+        let key = text.trim_start_matches('!').split('/').next().unwrap_or_default();
+        Diagnostic::warning(format!("no point matches `{text}`"))
+            .at(&place.source, place.span, place.label)
+            .nearest(key, configs)
+            .help("a sweep with such a pattern cannot be built; correct it, or take it out")
+    })
 }
 
 /// What every recipe expands to for the points that it is for: what does not expand, an error, each mistake once; and

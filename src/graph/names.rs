@@ -10,38 +10,57 @@ use super::template::PORT_MARK;
 use crate::config::master::Worker;
 use crate::matrix::{Agentic, Parallel, Point, Topology};
 
-/// All names, those that only some points have among them.
-const NAMES: [&str; 30] = [
-    "conc",
-    "config",
-    "dcp_size",
-    "decode",
-    "disagg",
-    "dp_attn",
-    "duration",
-    "ep",
-    "framework",
-    "gpu",
-    "gpus",
-    "image",
-    "isl",
-    "kv_offload_backend",
-    "kv_offloading",
-    "kv_p2p_transfer",
-    "max_model_len",
-    "model",
-    "model_prefix",
-    "model_revision",
-    "osl",
-    "pcp_size",
-    "port",
-    "pp",
-    "precision",
-    "prefill",
-    "runner",
-    "spec_decoding",
-    "total_cpu_dram_gb",
-    "tp",
+/// What a name stands for at a point; none where the point has none of this name.
+type Meaning = fn(Names<'_>) -> Option<Value>;
+
+/// All names, sorted, those that only some points have among them.
+const NAMES: [(&str, Meaning); 30] = [
+    ("conc", |of| Some(of.point.conc.into())),
+    ("config", |of| Some((&of.point.config.0).into())),
+    ("dcp_size", |of| of.single(|sizes| sizes.dcp_size.into())),
+    ("decode", |of| of.multi(|_, _, decode| worker(decode))),
+    ("disagg", |of| of.multi(|disagg, _, _| disagg.into())),
+    ("dp_attn", |of| of.single(|sizes| sizes.dp_attn.into())),
+    ("duration", |of| of.agentic(|agentic| agentic.duration.into())),
+    ("ep", |of| of.single(|sizes| sizes.ep.into())),
+    ("framework", |of| Some((&of.point.framework).into())),
+    ("gpu", |of| Some(of.gpu.into())),
+    ("gpus", |of| Some(of.point.topology.gpus().into())),
+    ("image", |of| Some((&of.point.image).into())),
+    ("isl", |of| of.point.lengths().map(|(isl, _)| isl.into())),
+    ("kv_offload_backend", |of| {
+        of.agentic(|agentic| {
+            let backend = agentic.kv_offload_backend.as_ref();
+            backend.map(|backend| backend.name.clone()).into()
+        })
+    }),
+    ("kv_offloading", |of| {
+        of.agentic(|agentic| agentic.kv_offloading.name().into())
+    }),
+    ("kv_p2p_transfer", |of| {
+        let is_multi = matches!(of.point.topology, Topology::Multi { .. });
+        is_multi.then(|| of.point.kv_p2p_transfer.clone().into())
+    }),
+    ("max_model_len", |of| {
+        of.point.lengths().map(|_| of.point.max_model_len().into())
+    }),
+    ("model", |of| Some((&of.point.model).into())),
+    ("model_prefix", |of| Some((&of.point.model_prefix).into())),
+    ("model_revision", |of| {
+        Some(of.revision.unwrap_or_default().into())
+    }),
+    ("osl", |of| of.point.lengths().map(|(_, osl)| osl.into())),
+    ("pcp_size", |of| of.single(|sizes| sizes.pcp_size.into())),
+    ("port", |_| Some(PORT_MARK.into())),
+    ("pp", |of| of.single(|sizes| sizes.pp.into())),
+    ("precision", |of| Some((&of.point.precision).into())),
+    ("prefill", |of| of.multi(|_, prefill, _| worker(prefill))),
+    ("runner", |of| Some((&of.point.runner).into())),
+    ("spec_decoding", |of| Some(of.point.spec_decoding.name().into())),
+    ("total_cpu_dram_gb", |of| {
+        of.agentic(|agentic| agentic.total_cpu_dram_gb.into())
+    }),
+    ("tp", |of| of.single(|sizes| sizes.tp.into())),
 ];
 
 /// A point on GPUs of a kind, its model in a pinned revision.
@@ -55,64 +74,36 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// What a name stands for; none where the point has none of this name.
     pub(super) fn value(self, name: &str) -> Option<Value> {
-        let point = self.point;
-        let single = |value: fn(&Parallel) -> Value| match &point.topology {
+        let at = NAMES.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        NAMES[at].1(self)
+    }
+
+    /// The names that the point has, sorted.
+    pub(super) fn known(self) -> Vec<String> {
+        let known = NAMES.iter().filter(|(_, meaning)| meaning(self).is_some());
+        known.map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    fn single(self, value: impl FnOnce(&Parallel) -> Value) -> Option<Value> {
+        match &self.point.topology {
             Topology::Single(parallel) => Some(value(parallel)),
             Topology::Multi { .. } => None,
-        };
-        let agentic = |value: fn(&Agentic) -> Value| point.agentic().map(value);
-        let multi = |value: fn(bool, &Worker, &Worker) -> Value| match &point.topology {
+        }
+    }
+
+    fn multi(self, value: impl FnOnce(bool, &Worker, &Worker) -> Value) -> Option<Value> {
+        match &self.point.topology {
             Topology::Single(_) => None,
             Topology::Multi {
                 disagg,
                 prefill,
                 decode,
             } => Some(value(*disagg, prefill, decode)),
-        };
-        match name {
-            "config" => Some(Value::from(&point.config.0)),
-            "model" => Some(Value::from(&point.model)),
-            "model_revision" => Some(Value::from(self.revision.unwrap_or_default())),
-            "model_prefix" => Some(Value::from(&point.model_prefix)),
-            "image" => Some(Value::from(&point.image)),
-            "precision" => Some(Value::from(&point.precision)),
-            "framework" => Some(Value::from(&point.framework)),
-            "runner" => Some(Value::from(&point.runner)),
-            "conc" => Some(Value::from(point.conc)),
-            "spec_decoding" => Some(Value::from(point.spec_decoding.name())),
-            "gpus" => Some(Value::from(point.topology.gpus())),
-            "gpu" => Some(Value::from(self.gpu)),
-            "port" => Some(Value::from(PORT_MARK)),
-            "isl" => point.lengths().map(|(isl, _)| Value::from(isl)),
-            "osl" => point.lengths().map(|(_, osl)| Value::from(osl)),
-            "max_model_len" => point.lengths().map(|_| Value::from(point.max_model_len())),
-            "kv_offloading" => agentic(|agentic| Value::from(agentic.kv_offloading.name())),
-            "kv_offload_backend" => agentic(|agentic| {
-                let backend = agentic.kv_offload_backend.as_ref();
-                Value::from(backend.map(|backend| backend.name.clone()))
-            }),
-            "total_cpu_dram_gb" => agentic(|agentic| Value::from(agentic.total_cpu_dram_gb)),
-            "duration" => agentic(|agentic| Value::from(agentic.duration)),
-            "tp" => single(|parallel| Value::from(parallel.tp)),
-            "pp" => single(|parallel| Value::from(parallel.pp)),
-            "ep" => single(|parallel| Value::from(parallel.ep)),
-            "dcp_size" => single(|parallel| Value::from(parallel.dcp_size)),
-            "pcp_size" => single(|parallel| Value::from(parallel.pcp_size)),
-            "dp_attn" => single(|parallel| Value::from(parallel.dp_attn)),
-            "disagg" => multi(|disagg, _, _| Value::from(disagg)),
-            "prefill" => multi(|_, prefill, _| worker(prefill)),
-            "decode" => multi(|_, _, decode| worker(decode)),
-            "kv_p2p_transfer" => {
-                multi(|_, _, _| Value::UNDEFINED).map(|_| Value::from(point.kv_p2p_transfer.clone()))
-            }
-            _ => None,
         }
     }
 
-    /// The names that the point has, sorted.
-    pub(super) fn known(self) -> Vec<String> {
-        let known = NAMES.into_iter().filter(|name| self.value(name).is_some());
-        known.map(str::to_owned).collect()
+    fn agentic(self, value: impl FnOnce(&Agentic) -> Value) -> Option<Value> {
+        self.point.agentic().map(value)
     }
 }
 
@@ -161,7 +152,7 @@ impl Watched {
         }
     }
 
-    /// What was read, in order.
+    /// What was read, each name once.
     pub(super) fn read(&self) -> Vec<Read> {
         std::mem::take(&mut self.read.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -172,11 +163,23 @@ impl Object for Watched {
         let name = key.as_str()?;
         let value = self.names().value(name);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.push((name.to_owned(), value.clone()));
+        if read.iter().all(|(known, _)| known != name) {
+            read.push((name.to_owned(), value.clone()));
+        }
         value
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::NonEnumerable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted() {
+        assert!(NAMES.is_sorted_by_key(|(name, _)| name));
     }
 }

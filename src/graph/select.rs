@@ -9,11 +9,11 @@ use petgraph::visit::{Dfs, Reversed};
 use super::build::{Graph, Spec};
 use super::pattern::{Pattern, PatternError};
 use super::target::{Kind, file_name};
-use crate::config::diagnostic::{Diagnostic, Diagnostics};
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::config::nearest::nearest_few;
 use crate::config::project::Project;
 use crate::config::yaml::Node;
-use crate::matrix::{EvalPolicy, can_be_checked, marked};
+use crate::matrix::{EvalPolicy, Point, can_be_checked, marked};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,12 @@ pub enum SelectError {
     Pattern(PatternError),
     /// Nothing matches; the nearest names there are.
     #[error("no target matches `{pattern}`")]
-    Unmatched { pattern: String, near: Vec<String> },
+    Unmatched {
+        pattern: String,
+        near: Vec<String>,
+        /// Where it stands, if it is a sweep's.
+        place: Option<Box<Place>>,
+    },
     #[error("what the patterns select, others of them take away")]
     Empty,
     #[error("a pattern in the Sweepfile is wrong")]
@@ -128,13 +133,18 @@ pub enum SelectError {
 /// Selects what `words` name: sweeps of the Sweepfile by their exact names, and patterns. No word selects every point.
 pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Selection, SelectError> {
     let mut patterns = Vec::new();
+    let mut places = Vec::new();
     let mut seen = BTreeSet::new();
     for word in words {
         let word = sweep_named(project, word).unwrap_or(word);
         if project.sweepfile.sweeps.contains_key(word) {
-            sweep_patterns(project, word, &mut seen, &mut patterns)?;
+            for (pattern, place) in sweep_patterns(project, word, &mut seen)? {
+                patterns.push(pattern);
+                places.push(Some(place));
+            }
         } else {
             patterns.push(Pattern::parse(word).map_err(SelectError::Pattern)?);
+            places.push(None);
         }
     }
     if patterns.iter().all(|p| p.negated) {
@@ -149,14 +159,15 @@ pub fn select(project: &Project, graph: &Graph, words: &[String]) -> Result<Sele
         words: words.to_vec(),
         ..Selection::default()
     };
-    let point_ids: Vec<String> = graph.points.iter().map(crate::matrix::Point::id).collect();
-    for pattern in &patterns {
+    let point_ids: Vec<String> = graph.points.iter().map(Point::id).collect();
+    for (n, pattern) in patterns.iter().enumerate() {
         let matched = match_one(graph, &point_ids, pattern, &mut selection);
         // A pattern that takes away what is not there is as wrong as one that asks for it.
         if !matched {
             return Err(SelectError::Unmatched {
                 pattern: pattern.text().to_owned(),
                 near: near_names(project, graph, &point_ids, pattern),
+                place: places.get_mut(n).and_then(Option::take).map(Box::new),
             });
         }
     }
@@ -210,10 +221,11 @@ pub fn check_patterns(project: &Project) -> Result<(), Diagnostics> {
     diagnostics.check(()).map(drop)
 }
 
+/// The patterns of a sweep, each with its place.
 fn own_patterns<'a>(
     project: &'a Project,
     name: &'a str,
-) -> impl Iterator<Item = Result<Pattern, SelectError>> + 'a {
+) -> impl Iterator<Item = Result<(Pattern, Place), SelectError>> + 'a {
     let texts = project
         .sweepfile
         .sweeps
@@ -221,11 +233,18 @@ fn own_patterns<'a>(
         .into_iter()
         .flat_map(|sweep| &sweep.select);
     texts.enumerate().map(move |(i, text)| {
-        Pattern::parse(text).map_err(|e| {
-            let place = project.place(&["sweeps", name, "select", &i.to_string()]);
-            let label = format!("in sweep `{name}`");
-            SelectError::Sweepfile(Box::new(project.document.error(e.to_string(), place, label)))
-        })
+        let place = Place {
+            source: project.document.source.clone(),
+            span: project.place(&["sweeps", name, "select", &i.to_string()]),
+            label: format!("in sweep `{name}`"),
+        };
+        match Pattern::parse(text) {
+            Ok(pattern) => Ok((pattern, place)),
+            Err(e) => {
+                let wrong = Diagnostic::error(e.to_string()).at(&place.source, place.span, place.label);
+                Err(SelectError::Sweepfile(Box::new(wrong)))
+            }
+        }
     })
 }
 
@@ -234,8 +253,8 @@ fn sweep_patterns<'a>(
     project: &'a Project,
     name: &'a str,
     seen: &mut BTreeSet<&'a str>,
-    patterns: &mut Vec<Pattern>,
-) -> Result<(), SelectError> {
+) -> Result<Vec<(Pattern, Place)>, SelectError> {
+    let mut patterns = Vec::new();
     let mut waiting = vec![name];
     while let Some(name) = waiting.pop() {
         if !seen.insert(name) {
@@ -252,7 +271,21 @@ fn sweep_patterns<'a>(
                 .map(String::as_str),
         );
     }
-    Ok(())
+    Ok(patterns)
+}
+
+/// The patterns of sweeps that select points and match none, with the names of their sweeps and their places.
+pub fn unmatched_in_sweeps(project: &Project, points: &[Point]) -> Vec<(Pattern, Place)> {
+    let ids: Vec<String> = points.iter().map(Point::id).collect();
+    let of_points = |pattern: &Pattern| match pattern.kind {
+        None | Some(Kind::Bench | Kind::Process | Kind::Server | Kind::Eval) => true,
+        Some(Kind::Image | Kind::Collect | Kind::Summarize) => false,
+    };
+    let sweeps = project.sweepfile.sweeps.keys();
+    let patterns = sweeps.flat_map(|name| own_patterns(project, name)).flatten();
+    patterns
+        .filter(|(pattern, _)| of_points(pattern) && !ids.iter().any(|id| pattern.matches_name(id)))
+        .collect()
 }
 
 /// Adds what one pattern matches; says whether there was anything.

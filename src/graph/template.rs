@@ -35,8 +35,11 @@ impl<T: Clone> Memory<T> {
     const MOST: usize = 32;
 
     fn find(&self, names: Names<'_>) -> Option<T> {
-        let is_the_same = |(name, before): &Read| names.value(name) == *before;
-        let known = self.0.iter().rev().find(|(read, _)| read.iter().all(is_the_same));
+        let mut now = HashMap::<&str, Option<Value>>::new();
+        let known = self.0.iter().rev().find(|(read, _)| {
+            read.iter()
+                .all(|(name, before)| now.entry(name).or_insert_with(|| names.value(name)) == before)
+        });
         known.map(|(_, came_to)| came_to.clone())
     }
 

@@ -121,3 +121,30 @@ fn errors_are_told_in_both_forms() {
         "{ran}"
     );
 }
+
+/// A renamed config leaves a sweep behind that selects nothing: both `check` and whoever names the sweep say where.
+#[test]
+fn a_pattern_of_a_sweep_that_matches_nothing_is_shown() {
+    let project = Project::new();
+    let sweeps = "sweeps:\n  nightly: { select: ['alpha-*', 'alpha-fp8-h100-sglang/*/*/c4'] }\n";
+    project.write("Sweepfile", &(project.read("Sweepfile") + sweeps));
+    let line = project.read("Sweepfile").lines().count();
+    let about = |found: Vec<String>| {
+        found
+            .into_iter()
+            .filter(|m| m.contains("no point matches"))
+            .collect::<Vec<_>>()
+    };
+    assert!(about(messages(&project)).is_empty());
+    project.edit_config(ALPHA, "alpha-fp8-h100-sglang:", "alpha-fp8-h100-sglang2:");
+    let found = about(messages(&project));
+    let expected = format!("Sweepfile:{line}: warning: no point matches `alpha-fp8-h100-sglang/*/*/c4`");
+    assert_eq!(found, [expected]);
+    let refused = project.sweep(&["plan", "nightly"]);
+    assert_eq!(refused.code, 4, "{refused}");
+    assert!(
+        refused.stderr.contains(&format!("Sweepfile:{line}:"))
+            && refused.stderr.contains("in sweep `nightly`"),
+        "{refused}"
+    );
+}

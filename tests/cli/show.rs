@@ -158,6 +158,24 @@ fn after_a_build_the_keys_over_contents_and_the_last_records() {
 }
 
 #[test]
+fn after_a_revert_the_record_in_use_is_not_the_last_one() {
+    let project = Project::new();
+    let build = || assert_eq!(project.sweep(&["build", "delta-*/**/c2"]).code, 0);
+    build();
+    let config = "delta-fp4-h100-vllm";
+    project.edit_config(config, "v0.11.0", "v0.11.1");
+    build();
+    project.edit_config(config, "v0.11.1", "v0.11.0");
+    let text = steady(&project, &told(&project, &["show", POINT]));
+    let (_, records) = text.split_once("record in use").unwrap();
+    let (used, last) = records.split_once("last record").unwrap();
+    assert!(used.contains("passed with this key, run 2"), "{text}");
+    assert!(last.contains("passed with another key, run RUN"), "{text}");
+    let shown = project.json(&["show", POINT, "--format", "json"]);
+    assert_eq!(shown["in_use"]["same_key"], true, "{shown}");
+}
+
+#[test]
 fn nothing_secret_and_nothing_of_this_machine_is_an_input() {
     let project = Project::new();
     let mut command = project.command(&["show", POINT, "--format", "json"]);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::PlanArgs;
 use super::report::Report;
 use crate::cache::Store;
 use crate::cli::changed::ChangedArgs;
@@ -28,17 +27,22 @@ pub(in crate::cli) fn question(
 
 /// The whole plan, where nothing but configs was edited and these have nothing in common with others. Where that is not
 /// so, or anything is wrong or worth a warning, `None`: reading everything tells.
-pub(super) fn report(arguments: &WorkspaceArgs, args: &PlanArgs) -> Option<Report> {
+pub(super) fn report(
+    arguments: &WorkspaceArgs,
+    patterns: &[String],
+    changed: &ChangedArgs,
+    locked: bool,
+) -> Option<Report> {
     let root = root(arguments).ok()?;
-    let edited = ask_edited(&question(&root, arguments, &args.patterns, &args.changed)?)?;
+    let edited = ask_edited(&question(&root, arguments, patterns, changed)?)?;
     if edited.is_as_it_was() {
         return Some(Report::of_kept(edited.kept()));
     }
     let project = Project::load_part(&root, &edited.masters).ok()?;
     let workspace = Workspace::of(project, arguments).ok()?;
     let mut graph = workspace.graph();
-    let selection = args.changed.select(&workspace, &graph, &args.patterns).ok()?;
-    if args.locked && !unpinned(&graph, &selection).is_empty() {
+    let selection = changed.select(&workspace, &graph, patterns).ok()?;
+    if locked && !unpinned(&graph, &selection).is_empty() {
         return None;
     }
     let store = Store::open_unchanged(&workspace.cache).ok()?;

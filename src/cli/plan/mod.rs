@@ -41,8 +41,7 @@ pub(super) struct PlanArgs {
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
-    if let Some(report) = edited::report(arguments, args) {
-        print_report(&report, args.format);
+    if print_of_edited(arguments, &args.patterns, &args.changed, args.locked, args.format) {
         return Ok(ExitCode::SUCCESS);
     }
     let workspace = Workspace::open(arguments)?;
@@ -58,6 +57,21 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode
     // The process ends here. Giving all this back piece by piece would take a tenth of its time.
     std::mem::forget((graph, selection, plan, store, workspace));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a plan of which only what was edited has to be read, if this is one.
+pub(super) fn print_of_edited(
+    arguments: &WorkspaceArgs,
+    patterns: &[String],
+    changed: &ChangedArgs,
+    locked: bool,
+    format: Format,
+) -> bool {
+    let report = edited::report(arguments, patterns, changed, locked);
+    report.is_some_and(|report| {
+        print_report(&report, format);
+        true
+    })
 }
 
 /// Prints a plan.

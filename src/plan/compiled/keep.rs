@@ -90,8 +90,16 @@ impl Watch {
         fs::create_dir_durable(&folder)?;
         let bytes = to_bytes(&question.digest, &answer.to_bytes(), &rests_on);
         fs::write_atomic(&question.path(), &bytes)?;
-        // What is said of the project as a whole its parts do not tell, and a log is read around damage with care only.
-        let is_plain = found.project.warnings.0.is_empty() && found.store.damage().is_empty();
+        // What is said of the project as a whole its parts do not tell, a log is read around damage with care only, and a
+        // file that is more than a master config is read for more than its entries.
+        let is_master_only = |path: &Path| {
+            let looked = found.project.looked.iter().filter(|one| one.path == path);
+            looked.count() == 1 && !found.graph.files.contains_key(path)
+        };
+        let mut masters = found.project.masters.iter().map(|master| &master.source.path);
+        let is_plain = found.project.warnings.0.is_empty()
+            && found.store.damage().is_empty()
+            && masters.all(|path| is_master_only(path));
         if let Some(question) = of_parts.filter(|_| is_plain) {
             let parts = Parts::of(found.project, found.graph, found.selection);
             let parts = serde_json::to_vec(&parts).expect("parts have text keys");

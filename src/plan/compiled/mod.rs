@@ -26,18 +26,6 @@
 //! | `results/<sweep>/`, which a build brings in line | its files look as they did; one that must not be there is not |
 //! | secrets, the environment, `GITHUB_STEP_SUMMARY` | none decides what is fresh; the last says where the summary goes, and is obeyed |
 //!
-//! # After an edit
-//!
-//! `sweep plan` asks the same of the [`Parts`] that are kept beside an answer, and takes it that the text of master configs
-//! changed ([`ask_edited`]). What of a config the plan tells is a function of that config's entry and of what is in the table
-//! above, as long as it has nothing in common with another one. Two have in common: a config key, which is an error; a
-//! server, which is named after its first point; and a group of points that compete for a check of accuracy. All this is
-//! told by numbers that [`Part::ties`] holds, and where an edited config shares one with another that is as it was, there is
-//! no answer. A point's id begins with its config's key, so none is equal to another config's. What the parts cannot tell
-//! is what became of the rows' collection; where a row is stale it is stale as well, and where none is there is no answer.
-//! The limit on the points of a project is checked over all of them. Warnings speak of several files or of none, so parts
-//! are kept and told without any only.
-//!
 //! *Looks as it did* means that device, inode, size, mtime and ctime are equal. No tool sets a ctime back, so an edit that
 //! keeps size and mtime shows, and so does damage to a blob by anything that goes through the file system. It is trusted
 //! only for what had settled two seconds before the build that keeps the plan began ([`Seen::is_settled`]), though it is
@@ -46,6 +34,19 @@
 //! anything kept where the clock jumped meanwhile, on file systems other than a local machine's own, which may tell
 //! stale times, or where the build met anything unusual: a record whose outputs were gone, a file that could not be
 //! read, a cache folder other than `.cache`.
+//!
+//! # After an edit
+//!
+//! `sweep plan` asks the same of the [`Parts`] that are kept beside an answer, and takes it that the text of master configs
+//! changed ([`ask_edited`]). What of a config the plan tells is a function of that config's entry and of what is in the table
+//! above, as long as it has nothing in common with another one. Two have in common: a config key, which is an error; a
+//! server, which is named after its first point; and a group of points that compete for a check of accuracy. All this is
+//! told by numbers that [`Part::ties`] holds, and where what was edited or went shares one, now or before, with what is as it
+//! was, there is no answer. Nor is there one where entries changed places, or where what is read for the edited ones is not
+//! what was looked at. A point's id begins with its config's key, so none is equal to another config's. What the parts cannot tell
+//! is what became of the rows' collection; where a row is stale it is stale as well, and where none is there is no answer.
+//! The limit on the points of a project is checked over all of them. Warnings speak of several files or of none, so parts
+//! are kept and told without any only.
 //!
 //! [`Seen::is_settled`]: crate::cache::Seen::is_settled
 

@@ -1,13 +1,13 @@
 //! What each config adds to a plan in which all is fresh, told apart: after an edit only the edited ones are planned
 //! anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Digest;
-use crate::config::entries::split;
+use crate::config::entries::{EntryText, split};
 use crate::config::project::Project;
 use crate::graph::{Graph, Selection, Spec};
 use crate::matrix::default_group;
@@ -35,7 +35,7 @@ pub struct Part {
     pub key: String,
     /// Of its text; none where the file has to be read whole to know what is in it.
     pub text: Option<Digest>,
-    /// All its points, selected or not.
+    /// All points that it writes, selected or not, and those that it writes twice.
     pub points: usize,
     /// What it may have in common with other configs: its servers, and the groups in which points compete for a check of
     /// accuracy. Two configs without a common number have nothing in common.
@@ -68,20 +68,24 @@ impl Parts {
                 .evals(graph)
                 .map(|(point, eval)| (point, graph.dag[eval].id.to_string())),
         );
+        let written = project.configs.iter();
+        let written: HashMap<&str, usize> = written
+            .map(|config| (config.key.as_str(), config.entry.point_count()))
+            .collect();
         let files = project.masters.iter().map(|master| {
-            let texts = texts(master.source.text.as_str());
+            let text = master.source.text.as_str();
             let entries = master.root.entries();
             // Where lines tell otherwise than the parser, they do not tell.
-            let texts = texts.filter(|texts| {
-                let keys = entries.iter().map(|(key, _)| &key.name);
-                texts.iter().map(|(key, _)| key).eq(keys)
+            let split = split(text).filter(|split| {
+                let keys = entries.iter().map(|(key, _)| key.name.as_str());
+                split.iter().map(|entry| entry.key).eq(keys)
             });
             let configs = entries.iter().enumerate().map(|(n, (key, _))| {
                 let points = points.get(key.name.as_str()).map_or(&[][..], Vec::as_slice);
                 Part {
                     key: key.name.clone(),
-                    text: texts.as_ref().map(|texts| texts[n].1),
-                    points: points.len(),
+                    text: split.as_ref().map(|split| digest_of(text, &split[n])),
+                    points: written.get(key.name.as_str()).copied().unwrap_or_default(),
                     ties: ties(graph, points),
                     selected: selected(graph, selection, points, &evals),
                 }
@@ -102,33 +106,11 @@ impl Parts {
     pub fn configs(&self) -> impl Iterator<Item = &Part> {
         self.files.iter().flat_map(|file| &file.configs)
     }
-
-    /// Whether keys are told once, and nothing that is in `edited` has anything in common with what is not.
-    pub(super) fn stand_apart(&self, edited: &HashSet<&str>) -> bool {
-        let mut keys = HashSet::new();
-        let (mut ties_of_edited, mut ties_of_others) = (HashSet::<u64>::new(), HashSet::<u64>::new());
-        for part in self.configs() {
-            if !keys.insert(part.key.as_str()) {
-                return false;
-            }
-            if edited.contains(part.key.as_str()) {
-                ties_of_edited.extend(&part.ties);
-            } else {
-                ties_of_others.extend(&part.ties);
-            }
-        }
-        ties_of_edited.is_disjoint(&ties_of_others)
-    }
 }
 
-/// The keys of a master config with the digests of their texts, where lines tell.
-pub(super) fn texts(text: &str) -> Option<Vec<(String, Digest)>> {
-    let entries = split(text)?;
-    let texts = entries.into_iter().map(|entry| {
-        let digest = Digest::of(text[entry.range].as_bytes());
-        (entry.key.to_owned(), digest)
-    });
-    Some(texts.collect())
+/// Of an entry's text.
+pub(super) fn digest_of(text: &str, entry: &EntryText<'_>) -> Digest {
+    Digest::of(text[entry.range.clone()].as_bytes())
 }
 
 fn ties(graph: &Graph, points: &[usize]) -> Vec<u64> {

@@ -16,7 +16,8 @@ use crate::cache::gc::{collect, garbage};
 use crate::cache::{Digest, Seen, Store, Verdict, forget};
 use crate::config::project::Project;
 use crate::graph::fixture::Fixture;
-use crate::graph::{Graph, Kind, TargetId, select};
+use crate::graph::{Graph, Kind, Selection, TargetId, select};
+use crate::matrix::EvalPolicy;
 
 /// A clock by which everything on the disk has long settled.
 fn later() -> SystemTime {
@@ -32,9 +33,23 @@ struct World {
 }
 
 impl World {
-    /// All three points are measured, collected and summarized.
+    /// All three points are measured, collected and summarized. Points are of lengths and concurrencies that are checked for
+    /// accuracy.
     fn built() -> Self {
-        let fixture = Fixture::new();
+        let lengths = ("master.yaml", "isl: 64, osl: 16", "isl: 8192, osl: 1024");
+        let of_two = ("master.yaml", "conc-list: [1, 2] }", "conc-list: [16, 32] }");
+        let fixture = Fixture::edited(&[
+            lengths,
+            lengths,
+            lengths,
+            (
+                "master.yaml",
+                "conc-list: [1, 2, 4] }",
+                "conc-list: [16, 32, 64] }",
+            ),
+            of_two,
+            of_two,
+        ]);
         let root = fixture.project.root.clone();
         let question = Question::new(&root, [b"a-*".as_slice()]).unwrap();
         let of_parts = Question::new(&root, [b"parts".as_slice(), b"a-*"]).unwrap();
@@ -64,9 +79,12 @@ impl World {
     fn measure(&self) {
         let Some(project) = self.project() else { return };
         let graph = Graph::build(&project, project.profile(None).unwrap(), &mut Digest::of_file);
+        let Some(selection) = selection(&project, &graph) else {
+            return;
+        };
         let mut cache = Cache::open(&self.cache());
         let mut rows = Vec::new();
-        for point in 0..3 {
+        for point in selection.points {
             if graph.chains[point].is_err() {
                 return;
             }
@@ -96,7 +114,7 @@ impl World {
         let project = self.project()?;
         let profile = project.profile(None).ok()?;
         let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
-        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let selection = selection(&project, &graph)?;
         let store = Store::open_read(self.cache()).ok()?;
         let plan = Plan::new(&project, profile.1, &mut graph, &selection, &store, policy).ok()?;
         if !plan.is_fresh() || !selection.broken.is_empty() {
@@ -154,7 +172,7 @@ impl World {
         let project = self.project()?;
         let profile = project.profile(None).ok()?;
         let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
-        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let selection = selection(&project, &graph)?;
         let store = Store::open_read(self.cache()).ok()?;
         let parts = Parts::of(&project, &graph, &selection);
         let plan = Plan::new(
@@ -178,7 +196,7 @@ impl World {
         let project = Project::load_part(&self.root, &edited.masters).ok()?;
         let profile = project.profile(None).ok()?;
         let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
-        let selection = select(&project, &graph, &["a-*".to_owned()]).ok()?;
+        let selection = selection(&project, &graph)?;
         let store = Store::open_unchanged(self.cache()).ok()?;
         let (plan, parts) = edited.plan(&project, profile.1, &mut graph, &selection, &store)?;
         Some((stale(&graph, &plan), without_texts(parts)))
@@ -191,6 +209,14 @@ impl World {
         let paths = listing.blobs.iter().map(|blob| store.cas().path(&blob.digest));
         paths.collect()
     }
+}
+
+/// The configs `a-*` with their checks of accuracy.
+fn selection(project: &Project, graph: &Graph) -> Option<Selection> {
+    let mut selection = select(project, graph, &["a-*".to_owned()]).ok()?;
+    let marked = selection.marked(graph, EvalPolicy::Default);
+    selection.add_evals(graph, &marked);
+    Some(selection)
 }
 
 fn without_texts(mut parts: Parts) -> Parts {
@@ -265,9 +291,9 @@ const TEXTS: [&str; 6] = [
 const EDITS: [(&str, &str); 18] = [
     ("a-fp8:\n  image: acme/engine:1", "a-fp8:\n  image: acme/engine:7"),
     ("acme/engine:7", "acme/engine:1"),
-    ("conc-list: [1, 2, 4]", "conc-list: [1, 2, 4, 8]"),
-    ("conc-list: [1, 2, 4, 8]", "conc-list: [1, 4]"),
-    ("conc-list: [1, 4]", "conc-list: [1, 2, 4]"),
+    ("conc-list: [16, 32, 64]", "conc-list: [16, 32, 64, 128]"),
+    ("conc-list: [16, 32, 64, 128]", "conc-list: [16, 64]"),
+    ("conc-list: [16, 64]", "conc-list: [16, 32, 64]"),
     ("b-fp4:\n  image: acme/engine:1", "b-fp4:\n  image: acme/engine:8"),
     ("b-fp4:\n  image: acme/engine:1", "a-fp4:\n  image: acme/engine:1"),
     ("a-fp4:\n", "b-fp4:\n"),
@@ -284,8 +310,8 @@ const EDITS: [(&str, &str); 18] = [
     ("model-prefix: 'a\n", "model-prefix: a\n"),
     ("acme/other:1", "acme/other:2"),
     (
-        "tp: 2, conc-list: [1, 2] }] }\n",
-        "tp: 2, conc-list: [1, 2] }] }\nd-fp8: { image: x }\n",
+        "tp: 2, conc-list: [16, 32] }] }\n",
+        "tp: 2, conc-list: [16, 32] }] }\nd-fp8: { image: x }\n",
     ),
 ];
 
@@ -449,7 +475,7 @@ fn happen(world: &World, event: &Event, texts: &Backup, blobs: &Backup) {
         }
         Event::Forget => {
             let mut cache = Cache::open(&world.cache());
-            let is_meant = |target: &str| target.ends_with("/c2");
+            let is_meant = |target: &str| target.ends_with("/c32");
             forget::forget(&mut cache.store, SystemTime::now(), is_meant).unwrap();
         }
         Event::Collect => {
@@ -523,19 +549,103 @@ fn an_edited_config_is_planned_without_the_others() {
         Some((8, 3))
     );
     assert_eq!(
-        edit("conc-list: [1, 2, 4]", "conc-list: [1, 2, 4, 8]"),
+        edit("conc-list: [16, 32, 64]", "conc-list: [16, 32, 64, 128]"),
         Some((10, 4))
     );
     assert_eq!(edit("acme/engine:7", "acme/engine:1"), Some((4, 4)));
     // Nothing of the edited one is selected: nothing in it tells what became of the collection.
     assert_eq!(
-        edit("conc-list: [1, 2, 4, 8]", "conc-list: [1, 2, 4]"),
+        edit("conc-list: [16, 32, 64, 128]", "conc-list: [16, 32, 64]"),
         Some((0, 3))
     );
     assert_eq!(edit("acme/other:1", "acme/other:2"), None);
     assert_eq!(edit("c-bf16:", "a-bf16:"), Some((6, 5)));
     // Lines do not tell: the file is read whole.
     assert_eq!(edit("a-fp8:\n", "\"a-fp8\":\n"), Some((6, 5)));
+}
+
+/// Where a config leaves those that it competed with for a check of accuracy, these have other checks.
+#[test]
+fn what_an_edited_config_had_in_common_with_others_counts() {
+    let world = World::built();
+    let edit = |old, new| {
+        let nothing = Backup(Vec::new());
+        happen(&world, &Event::Config(old, new), &nothing, &nothing);
+    };
+    let joins = "  runner: h100\n  precision: fp8\n  framework: engine";
+    let alone = "  runner: h200\n  precision: bf16\n  framework: other";
+    edit("c-bf16:", "a-bf16:");
+    edit("acme/other:1", "acme/engine:1");
+    edit(alone, joins);
+    edit("tp: 1, conc-list: [16, 32]", "tp: 1, conc-list: [16, 128]");
+    world.measure();
+    world.keep().unwrap();
+    assert!(world.planned_of_edited().is_some());
+    let checks = |world: &World| {
+        let (_, parts) = world.planned().unwrap();
+        let selected = parts
+            .configs()
+            .filter_map(|part| Some(part.selected.as_ref()?.evals.len()));
+        selected.collect::<Vec<_>>()
+    };
+    // Of 16, 32, 64 and 128 the highest and the upper middle.
+    assert_eq!(checks(&world), [1, 1]);
+    edit("model-prefix: c", "model-prefix: d");
+    assert_eq!(world.planned_of_edited(), None, "the two compete");
+    let path = world.root.join("master.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, entry) = text.split_at(text.find("a-bf16:").unwrap());
+    let entry = entry
+        .replace(joins, alone)
+        .replace("acme/engine:1", "acme/other:1");
+    until_seen(&path, |path| fs::write(path, format!("{before}{entry}")).unwrap());
+    assert_eq!(checks(&world), [2, 1]);
+    assert_eq!(world.planned_of_edited(), None, "the two competed");
+}
+
+/// What is wrong, or changes more than entries tell, is left to reading everything.
+#[test]
+fn what_entries_do_not_tell_is_not_planned_from_them() {
+    let world = World::built();
+    world.keep().unwrap();
+    let path = world.root.join("master.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (a, rest) = text.split_at(text.find("b-fp4:").unwrap());
+    let (b, c) = rest.split_at(rest.find("c-bf16:").unwrap());
+    let edited = a.replace("acme/engine:1", "acme/engine:7");
+    let says = |text: String| {
+        until_seen(&path, |path| fs::write(path, &text).unwrap());
+        world.planned_of_edited().is_some()
+    };
+    assert!(says(format!("{edited}{b}{c}")));
+    assert!(says(format!("{edited}{c}")), "one that went");
+    assert!(!says(format!("{edited}{c}{b}")), "out of order");
+    assert!(!says("# nothing\n".to_owned()), "no configs");
+    assert!(!says(format!("{edited}{b}{c}a-fp8: # twice\n  image: x\n")));
+    assert!(!says(
+        format!("{edited}{b}{}", c.replace("c-bf16:", "c-bf16: # x\rd:\r"))
+            .replace("multinode: false\n", "multinode: no\n")
+    ));
+    // A recipe that changes while the plan is made.
+    until_seen(&path, |path| fs::write(path, format!("{edited}{b}{c}")).unwrap());
+    let asked = ask_edited(&world.of_parts).unwrap();
+    let nothing = Backup(Vec::new());
+    happen(
+        &world,
+        &Event::Comment("recipes/engine/recipe.yaml"),
+        &nothing,
+        &nothing,
+    );
+    let project = Project::load_part(&world.root, &asked.masters).unwrap();
+    let profile = project.profile(None).unwrap();
+    let mut graph = Graph::build(&project, profile, &mut Digest::of_file);
+    let selection = selection(&project, &graph).unwrap();
+    let store = Store::open_unchanged(world.cache()).unwrap();
+    assert!(
+        asked
+            .plan(&project, profile.1, &mut graph, &selection, &store)
+            .is_none()
+    );
 }
 
 #[test]
