@@ -14,7 +14,7 @@ use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::config::sweepfile::{Executor, Pool};
 use crate::exec::docker::connect::{Endpoint, chosen};
-use crate::exec::doctor::{Finding, Level, engine, gpus, host, limits};
+use crate::exec::doctor::{Finding, Level, engine, gpus, host, limits, mounts};
 use crate::exec::gpu::Vendor;
 use crate::graph::Graph;
 use crate::graph::hardware::CPU;
@@ -93,6 +93,8 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
     );
     let asked = docker().map(|(name, pool)| (*name, workspace.project.container(pool).ulimits));
     findings.extend(limits_of_containers(asked));
+    let launchers: BTreeSet<&String> = docker().filter_map(|(_, pool)| pool.launcher.as_ref()).collect();
+    findings.extend(launchers.into_iter().flat_map(|name| mounts_of(workspace, name)));
     // What jobs of a cluster find on its nodes is not to be seen from here.
     let here = real
         .iter()
@@ -108,6 +110,15 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
     findings.push(host::clock(Timestamp::now(), clock, &workspace.cache));
     findings.extend(pins(graph));
     findings
+}
+
+fn mounts_of(workspace: &Workspace, launcher: &str) -> Vec<Finding> {
+    let project = &workspace.project;
+    let file = project.sweepfile.launchers.join(format!("{launcher}.yaml"));
+    let container = project.launchers.get(launcher).and_then(|l| l.container.as_ref());
+    container.map_or_else(Vec::new, |container| {
+        mounts::of_launcher(launcher, &file, &container.mounts)
+    })
 }
 
 /// Of pools and what their launchers ask for. Without an engine, or one that hides what it may give, there are none.

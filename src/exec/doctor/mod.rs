@@ -5,5 +5,6 @@ mod finding;
 pub mod gpus;
 pub mod host;
 pub mod limits;
+pub mod mounts;
 
 pub use finding::{Finding, Level};
