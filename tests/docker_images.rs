@@ -244,6 +244,23 @@ fn the_doctor_works_without_an_engine_and_knows_what_is_needed() {
         text.stdout.contains("mend: sudo systemctl start docker"),
         "{text}"
     );
+    let two = lab.project.read("Sweepfile")
+        + "  two:\n    pools:\n      h100: { executor: docker, serves: [h100], gpus: 1, gpu: h100 }\n      \
+           mi355x: { executor: docker, serves: [h100], gpus: 8, gpu: mi355x }\n";
+    lab.project.write("Sweepfile", &two);
+    let both = lab.sweep(&["doctor", "--profile", "two"]);
+    assert!(
+        both.stdout.contains("mend: look at one pool with `--pool NAME`"),
+        "{both}"
+    );
+    let one = lab.sweep(&["doctor", "--profile", "two", "--pool", "h100"]);
+    assert!(
+        one.stdout.contains("GPUs of pool `h100`") && !one.stdout.contains("mi355x"),
+        "{one}"
+    );
+    let unknown = lab.sweep(&["doctor", "--profile", "docker", "--pool", "h10"]);
+    assert_eq!(unknown.code, 2, "{unknown}");
+    assert!(unknown.stderr.contains("did you mean `h100`?"), "{unknown}");
     let remote = Lab::new("tcp://127.0.0.1:1", "builtin:sim").sweep(&["doctor", "--profile", "docker"]);
     let said = [
         "`tcp://127.0.0.1:1` (DOCKER_HOST)",

@@ -12,13 +12,14 @@ use super::ls::Format;
 use super::print::{columns, json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
-use crate::config::sweepfile::{Executor, Pool};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::sweepfile::{Executor, Pool, Profile};
 use crate::exec::docker::connect::{Endpoint, chosen};
 use crate::exec::doctor::{Finding, Level, engine, gpus, host, limits, mounts};
 use crate::exec::gpu::Vendor;
 use crate::graph::Graph;
 use crate::graph::hardware::CPU;
-use crate::graph::spec::Image;
+use crate::graph::spec::{Image, Server};
 
 /// Look at this host: cache, disk, limits, clock, container engine, GPUs, registries, pins.
 ///
@@ -27,10 +28,14 @@ use crate::graph::spec::Image;
 #[command(after_help = "Examples:
   sweep doctor                       for the default profile
   sweep doctor --profile docker      engine, GPUs, registries and pins too
+  sweep doctor --profile docker --pool h200
   sweep doctor --format json | jq '.findings[] | select(.level != \"ok\")'
 
-Exit codes: 0 nothing is wrong, warnings or not; 3 something is.")]
+Exit codes: 0 nothing is wrong, warnings or not; 2 the profile has no such pool; 3 something is wrong.")]
 pub(super) struct DoctorArgs {
+    /// Look only for what this pool of the profile needs; may be given several times.
+    #[arg(long = "pool", value_name = "NAME")]
+    pub pools: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -44,13 +49,14 @@ struct Report {
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::open(arguments)?;
+    let pools = pools(workspace.profile(), &args.pools)?;
     let graph = workspace.graph();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::machinery(format!("start the runtime: {e}")))?;
     let report = Report {
         version: 1,
         profile: graph.profile.clone(),
-        findings: runtime.block_on(findings(&workspace, &graph)),
+        findings: runtime.block_on(findings(&workspace, &graph, &pools)),
     };
     let worst = report.findings.iter().map(|finding| finding.level).max();
     match args.format {
@@ -64,7 +70,20 @@ pub(super) fn run(arguments: &WorkspaceArgs, args: &DoctorArgs) -> Result<ExitCo
     }))
 }
 
-async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
+/// The named pools of a profile; all without names.
+fn pools<'a>(
+    (name, profile): (&str, &'a Profile),
+    asked: &[String],
+) -> Result<BTreeMap<&'a String, &'a Pool>, Diagnostic> {
+    if let Some(unknown) = asked.iter().find(|pool| !profile.pools.contains_key(*pool)) {
+        let wrong = Diagnostic::error(format!("profile `{name}` has no pool `{unknown}`"));
+        return Err(wrong.nearest(unknown, profile.pools.keys().map(String::as_str)));
+    }
+    let is_asked = |pool: &String| asked.is_empty() || asked.contains(pool);
+    Ok(profile.pools.iter().filter(|(pool, _)| is_asked(pool)).collect())
+}
+
+async fn findings(workspace: &Workspace, graph: &Graph, pools: &BTreeMap<&String, &Pool>) -> Vec<Finding> {
     let concurrency = graph
         .points
         .iter()
@@ -76,11 +95,10 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
         host::disk(&workspace.cache),
         host::open_files(concurrency),
     ];
-    let (_, profile) = workspace.profile();
-    let real: Vec<(&String, &Pool)> = profile
-        .pools
+    let real: Vec<(&String, &Pool)> = pools
         .iter()
         .filter(|(_, pool)| pool.simulate.is_none())
+        .map(|(name, pool)| (*name, *pool))
         .collect();
     let has_gpus = |pool: &Pool| pool.gpu != CPU;
     let docker = || real.iter().filter(|(_, pool)| pool.executor == Executor::Docker);
@@ -104,11 +122,12 @@ async fn findings(workspace: &Workspace, graph: &Graph) -> Vec<Finding> {
         .filter(|(_, pool)| pool.executor == Executor::Process);
     findings.extend(processes.map(|(name, _)| limits::of_processes(name)));
     let visible = gpus::visible();
-    findings.extend(here.map(|(name, pool)| gpus::of_pool(name, pool, &visible)));
-    let (asked, clock) = engine::registries(registries(graph)).await;
+    let among_others = here.clone().count() > 1;
+    findings.extend(here.map(|(name, pool)| gpus::of_pool(name, pool, &visible, among_others)));
+    let (asked, clock) = engine::registries(registries(graph, pools)).await;
     findings.extend(asked);
     findings.push(host::clock(Timestamp::now(), clock, &workspace.cache));
-    findings.extend(pins(graph));
+    findings.extend(pins(graph, pools));
     findings
 }
 
@@ -136,12 +155,16 @@ fn limits_of_containers<'a>(
         .collect()
 }
 
-/// The registries of the images that the profile runs.
-fn registries(graph: &Graph) -> BTreeSet<String> {
+/// The servers that any of these pools may run.
+fn servers<'a>(graph: &'a Graph, pools: &'a BTreeMap<&String, &Pool>) -> impl Iterator<Item = &'a Server> {
     let chains = graph.chains.iter().filter_map(|chain| chain.as_ref().ok());
-    let servers = chains
-        .map(|chain| graph.server(chain.server))
-        .filter(|server| !server.is_simulated());
+    let servers = chains.map(|chain| &**graph.server(chain.server));
+    servers.filter(|server| server.pools.iter().any(|pool| pools.contains_key(pool)))
+}
+
+/// The registries of the images that the pools run.
+fn registries(graph: &Graph, pools: &BTreeMap<&String, &Pool>) -> BTreeSet<String> {
+    let servers = servers(graph, pools).filter(|server| !server.is_simulated());
     let registries = servers.filter_map(|server| match &server.image {
         Image::Container { reference, .. } => Some(reference.registry().to_owned()),
         _ => None,
@@ -149,10 +172,9 @@ fn registries(graph: &Graph) -> BTreeSet<String> {
     registries.collect()
 }
 
-fn pins(graph: &Graph) -> Option<Finding> {
-    let chains = graph.chains.iter().filter_map(|chain| chain.as_ref().ok());
-    let unpinned: BTreeSet<_> = chains
-        .filter_map(|chain| graph.server(chain.server).unpinned())
+fn pins(graph: &Graph, pools: &BTreeMap<&String, &Pool>) -> Option<Finding> {
+    let unpinned: BTreeSet<_> = servers(graph, pools)
+        .filter_map(|server| server.unpinned())
         .collect();
     let first = unpinned.first()?;
     let found = format!(

@@ -843,6 +843,9 @@ fn doctor() {
       -C, --directory <FOLDER>
               Work in this folder instead of the current one
 
+          --pool <NAME>
+              Look only for what this pool of the profile needs; may be given several times
+
           --format <FORMAT>
               [default: text]
               [possible values: text, json]
@@ -856,9 +859,11 @@ fn doctor() {
     Examples:
       sweep doctor                       for the default profile
       sweep doctor --profile docker      engine, GPUs, registries and pins too
+      sweep doctor --profile docker --pool h200
       sweep doctor --format json | jq '.findings[] | select(.level != "ok")'
 
-    Exit codes: 0 nothing is wrong, warnings or not; 3 something is.
+    Exit codes: 0 nothing is wrong, warnings or not; 2 the profile has no such pool; 3 something is
+    wrong.
     "#);
 }
 

@@ -72,8 +72,22 @@ fn of_rocm_smi(text: &str) -> Vec<Gpu> {
         .collect()
 }
 
-/// Whether the host has what the pool declares of a node: as many, of the kind, with the driver of its facts.
-pub fn of_pool(name: &str, pool: &Pool, visible: &[Gpu]) -> Finding {
+/// Whether the host has what the pool declares of a node: as many, of the kind, with the driver of its facts. Where it is
+/// looked at among other pools and the host has none of its kind, it may be the pool of another host.
+pub fn of_pool(name: &str, pool: &Pool, visible: &[Gpu], among_others: bool) -> Finding {
+    let mut finding = judged(name, pool, visible);
+    if among_others && !visible.iter().any(|gpu| is_kind(gpu, pool)) {
+        let alone = "look at one pool with `--pool NAME`, or have a profile a host";
+        finding.mend = finding.mend.map(|mend| format!("{alone}; else {mend}"));
+    }
+    finding
+}
+
+fn is_kind(gpu: &Gpu, pool: &Pool) -> bool {
+    gpu.name.to_lowercase().contains(&pool.gpu.to_lowercase())
+}
+
+fn judged(name: &str, pool: &Pool, visible: &[Gpu]) -> Finding {
     let check = format!("GPUs of pool `{name}`");
     let declared = format!("{} of kind `{}` a node", pool.gpus, pool.gpu);
     let Some(first) = visible.first() else {
@@ -94,8 +108,7 @@ pub fn of_pool(name: &str, pool: &Pool, visible: &[Gpu]) -> Finding {
             ),
         );
     }
-    let is_kind = |gpu: &&Gpu| gpu.name.to_lowercase().contains(&pool.gpu.to_lowercase());
-    if let Some(other) = visible.iter().find(|gpu| !is_kind(gpu)) {
+    if let Some(other) = visible.iter().find(|gpu| !is_kind(gpu, pool)) {
         return Finding::warn(
             check,
             format!("{found}; `{}` does not read like `{}`", other.name, pool.gpu),
@@ -137,7 +150,7 @@ mod tests {
             (nvidia[0].name.as_str(), nvidia[0].driver.as_str()),
             ("NVIDIA H200", "580.95.05")
         );
-        let level = |gpus, facts, visible: &[Gpu]| of_pool("p", &pool(gpus, facts), visible).level;
+        let level = |gpus, facts, visible: &[Gpu]| of_pool("p", &pool(gpus, facts), visible, true).level;
         assert_eq!(level(2, "{}", &nvidia), Level::Ok);
         assert_eq!(level(2, r#"{"driver":"580.95.05"}"#, &nvidia), Level::Ok);
         assert_eq!(level(2, r#"{"driver":"1"}"#, &nvidia), Level::Warn);
@@ -145,6 +158,12 @@ mod tests {
         assert_eq!(level(2, "{}", &[]), Level::Wrong);
         let other = of_nvidia_smi("NVIDIA A100-SXM4-80GB, 580.95.05\n");
         assert_eq!(level(1, "{}", &other), Level::Warn);
+        let is_told = |visible: &[Gpu], among_others| {
+            let finding = of_pool("p", &pool(2, "{}"), visible, among_others);
+            finding.mend.is_some_and(|mend| mend.contains("--pool NAME"))
+        };
+        assert!(is_told(&other, true) && is_told(&[], true));
+        assert!(!is_told(&other, false) && !is_told(&nvidia[..1], true));
         let amd = r#"{"card0":{"Card Series":"AMD Instinct MI355X","Card SKU":"M"},"system":{"Driver version":"6.14.14"}}"#;
         let amd = of_rocm_smi(amd);
         assert_eq!((amd.len(), amd[0].driver.as_str()), (1, "6.14.14"));
