@@ -110,6 +110,12 @@ pub fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == "inferencex") {
         return inferencex::main(&words);
     }
+    if let [command, words @ ..] = words.as_slice()
+        && command == "build"
+        && let Some(code) = build::answered(words)
+    {
+        return code;
+    }
     let cli = Cli::parse();
     run(&cli).unwrap_or_else(|failure| failure.report())
 }

@@ -19,7 +19,7 @@ use crate::matrix::Point;
 use crate::plan::{Plan, Policy};
 
 /// Where the project is and on which pools it runs.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct WorkspaceArgs {
     /// Work in this folder instead of the current one.
     #[arg(short = 'C', long = "directory", value_name = "FOLDER", global = true)]
