@@ -60,20 +60,41 @@ pub struct Listing {
 
 /// A store's folder, open for looking at many blobs: one system call each.
 #[derive(Debug)]
-pub struct Looking(Folder);
+pub struct Looking {
+    folder: Folder,
+    /// Whether there are so many that opening each shard is soon made up for by the shorter ways in it.
+    is_crowded: bool,
+    /// The shard that was looked into last.
+    shard: Option<(u8, Folder)>,
+}
 
 impl Looking {
+    /// Blobs in a shard from which on it pays to open it.
+    const CROWD: usize = 16;
+
     /// What the blob's file looks like; `None` where there is none.
-    pub fn seen(&self, digest: &Digest) -> Result<Option<Seen>, FsError> {
+    pub fn seen(&mut self, digest: &Digest) -> Result<Option<Seen>, FsError> {
         let hex = blake3::Hash::from_bytes(digest.0).to_hex();
         let (shard, rest) = hex.as_bytes().split_at(2);
         let mut name = [0; 66];
         name[..2].copy_from_slice(shard);
         name[2] = b'/';
         name[3..65].copy_from_slice(rest);
-        let name =
-            CStr::from_bytes_with_nul(&name).expect("hexadecimal digits, a slash, and one zero at the end");
-        self.0.seen(name)
+        let in_cas = |name| {
+            CStr::from_bytes_with_nul(name).expect("hexadecimal digits, a slash, and one zero at the end")
+        };
+        if !self.is_crowded {
+            return self.folder.seen(in_cas(&name));
+        }
+        if self.shard.as_ref().is_none_or(|(open, _)| *open != digest.0[0]) {
+            name[2] = 0;
+            let Some(folder) = self.folder.folder(in_cas(&name[..3]))? else {
+                return Ok(None);
+            };
+            self.shard = Some((digest.0[0], folder));
+        }
+        let (_, shard) = self.shard.as_ref().expect("it was opened above");
+        shard.seen(in_cas(&name[3..]))
     }
 }
 
@@ -127,9 +148,14 @@ impl Cas {
             .map(|found| found.len()))
     }
 
-    /// The store, open for looking at many blobs; `None` where there is none.
-    pub fn looking(&self) -> Result<Option<Looking>, FsError> {
-        Ok(Folder::open(&self.dir)?.map(Looking))
+    /// The store, open for looking at many blobs, of which so many will be asked for in the order of their digests; `None`
+    /// where there is none.
+    pub fn looking(&self, in_order: usize) -> Result<Option<Looking>, FsError> {
+        Ok(Folder::open(&self.dir)?.map(|folder| Looking {
+            folder,
+            is_crowded: in_order >= Looking::CROWD * 256,
+            shard: None,
+        }))
     }
 
     /// Whether there is a file of this digest; its bytes are verified when they are read.
@@ -360,6 +386,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cas = Cas::open(dir.path().join("cas")).unwrap();
         (dir, cas)
+    }
+
+    #[test]
+    fn blobs_look_the_same_by_either_way() {
+        let (_dir, cas) = store();
+        for n in 0..300_u32 {
+            cas.put(&n.to_le_bytes()).unwrap();
+        }
+        let mut digests: Vec<Digest> = (0..600_u32).map(|n| Digest::of(&n.to_le_bytes())).collect();
+        digests.sort_unstable();
+        let seen = |many| {
+            let mut looking = cas.looking(many).unwrap().unwrap();
+            let seen = digests.iter().map(|digest| looking.seen(digest).unwrap());
+            seen.collect::<Vec<_>>()
+        };
+        let one_by_one = seen(digests.len());
+        assert_eq!(one_by_one.iter().flatten().count(), 300);
+        assert_eq!(seen(usize::MAX), one_by_one);
+        let by_path = digests.iter().map(|digest| fs::seen(&cas.path(digest)).unwrap());
+        assert_eq!(by_path.collect::<Vec<_>>(), one_by_one);
     }
 
     /// Writes other bytes of the same number over a blob.

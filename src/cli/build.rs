@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -93,7 +92,7 @@ pub(super) struct BuildArgs {
 
 impl BuildArgs {
     /// What these words mean without an option.
-    fn plain(patterns: Vec<String>) -> Self {
+    pub(super) fn plain(patterns: Vec<String>) -> Self {
         Self {
             patterns,
             changed: ChangedArgs::default(),
@@ -115,19 +114,6 @@ impl BuildArgs {
             now_unix_ms: unix_ms(),
         }
     }
-}
-
-/// What a build without options says that has nothing to do; before the command line is parsed, because making the parser
-/// of all commands takes as long as looking at some hundred files.
-pub(super) fn answered(words: &[OsString]) -> Option<ExitCode> {
-    let is_pattern = |word: &&str| !word.starts_with('-');
-    let patterns = words
-        .iter()
-        .map(|word| word.to_str().filter(is_pattern).map(str::to_owned));
-    let args = BuildArgs::plain(patterns.collect::<Option<_>>()?);
-    let null = NullBuild::begin(&WorkspaceArgs::default(), &args);
-    let hit = null.ask(&args.policy())?;
-    Some(say_hit(&hit, args.format))
 }
 
 pub(super) fn run(arguments: &WorkspaceArgs, args: &BuildArgs) -> Result<ExitCode, Failure> {
@@ -682,31 +668,4 @@ fn closing_line(workspace: &Workspace, outcome: &Outcome) -> String {
         }
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use clap::Parser;
-
-    use super::super::{Cli, Command};
-    use super::*;
-
-    /// The question to a compiled plan is made of the words' meaning: both ways to it have to ask the same.
-    #[test]
-    fn words_without_an_option_mean_what_the_parser_says() {
-        for words in [&[][..], &["a-*"], &["nightly", "!*/**/c1"], &["bench:x"]] {
-            let line = ["sweep", "build"].iter().chain(words);
-            let parsed = Cli::try_parse_from(line).unwrap();
-            let Command::Build(parsed_args) = &parsed.command else {
-                panic!("it is a build")
-            };
-            let plain = BuildArgs::plain(words.iter().map(|word| (*word).to_owned()).collect());
-            assert_eq!(
-                format!("{:?} {plain:?}", WorkspaceArgs::default()),
-                format!("{:?} {parsed_args:?}", parsed.workspace)
-            );
-        }
-    }
 }

@@ -33,6 +33,7 @@ pub mod status;
 mod why;
 mod workspace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -110,14 +111,25 @@ pub fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == "inferencex") {
         return inferencex::main(&words);
     }
-    if let [command, words @ ..] = words.as_slice()
-        && command == "build"
-        && let Some(code) = build::answered(words)
-    {
-        return code;
+    let outcome = plain(&words).unwrap_or_else(|| run(&Cli::parse()));
+    outcome.unwrap_or_else(|failure| failure.report())
+}
+
+/// Runs what is typed most, and has to cost nothing where there is nothing to do, where it has no options: making the parser
+/// of all commands takes as long as looking at some hundred files.
+fn plain(words: &[OsString]) -> Option<Result<ExitCode, Failure>> {
+    let (command, patterns) = words.split_first()?;
+    let is_pattern = |word: &&str| !word.starts_with('-');
+    let patterns = patterns
+        .iter()
+        .map(|word| word.to_str().filter(is_pattern).map(str::to_owned));
+    let patterns: Vec<String> = patterns.collect::<Option<_>>()?;
+    let workspace = WorkspaceArgs::default();
+    match command.to_str()? {
+        "build" => Some(build::run(&workspace, &build::BuildArgs::plain(patterns))),
+        "plan" => Some(plan::run(&workspace, &plan::PlanArgs::plain(patterns))),
+        _ => None,
     }
-    let cli = Cli::parse();
-    run(&cli).unwrap_or_else(|failure| failure.report())
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
@@ -176,10 +188,31 @@ fn log_failure(error: log::LogError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn words_without_an_option_mean_what_the_parser_says() {
+        for words in [&[][..], &["a-*"], &["nightly", "!*/**/c1"], &["bench:x", ""]] {
+            let parsed = |command| {
+                let line = ["sweep", command].into_iter().chain(words.iter().copied());
+                let parsed = Cli::try_parse_from(line).unwrap();
+                format!("{:?} {:?}", parsed.workspace, parsed.command)
+            };
+            let patterns: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let plain = |command| format!("{:?} {command:?}", WorkspaceArgs::default());
+            let build = Command::Build(build::BuildArgs::plain(patterns.clone()));
+            assert_eq!(plain(build), parsed("build"));
+            assert_eq!(
+                plain(Command::Plan(plan::PlanArgs::plain(patterns))),
+                parsed("plan")
+            );
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! One function a system call.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 
 use super::super::seen::Seen;
 use super::door::{FsError, Op, pass};
@@ -63,6 +64,19 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Option<Folder>, FsError> {
         let path = path.to_path_buf();
         Ok(open(&path)?.map(|open| Folder { open, path }))
+    }
+
+    /// A folder in it; `None` where there is none.
+    pub fn folder(&self, name: &CStr) -> Result<Option<Folder>, FsError> {
+        let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = pass(Op::Open, &path, || {
+            Ok(openat(&self.open, name, flags, Mode::empty())?)
+        });
+        Ok(absent_is_none(opened)?.map(|open| Folder {
+            open: open.into(),
+            path,
+        }))
     }
 
     /// What a name in it leads to looks like; `None` where there is nothing.

@@ -40,6 +40,18 @@ pub(super) struct PlanArgs {
     pub format: Format,
 }
 
+impl PlanArgs {
+    /// What these words mean without an option.
+    pub(super) fn plain(patterns: Vec<String>) -> Self {
+        Self {
+            patterns,
+            changed: ChangedArgs::default(),
+            locked: false,
+            format: Format::Text,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &WorkspaceArgs, args: &PlanArgs) -> Result<ExitCode, Failure> {
     if print_of_edited(arguments, &args.patterns, &args.changed, args.locked, args.format) {
         return Ok(ExitCode::SUCCESS);

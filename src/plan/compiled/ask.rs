@@ -70,7 +70,8 @@ pub(super) fn changes(
             return Ok(false);
         }
     }
-    let Some(blobs) = Cas::read_only(question.cache().join("cas")).looking()? else {
+    let cas = Cas::read_only(question.cache().join("cas"));
+    let Some(mut blobs) = cas.looking(compiled.blobs().len())? else {
         return Ok(false);
     };
     for (digest, seen) in compiled.blobs() {

@@ -271,7 +271,7 @@ impl Looking<'_> {
 
     /// The blobs of every target of the plan, in the order of their digests.
     fn blobs(&self, found: &Found<'_>) -> Result<Option<Vec<(Digest, Seen)>>, FsError> {
-        let Some(looking) = found.store.cas().looking()? else {
+        let Some(mut looking) = found.store.cas().looking(0)? else {
             return Ok(None);
         };
         let mut blobs = Vec::new();
