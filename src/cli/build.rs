@@ -241,6 +241,8 @@ pub(super) fn run_asked(
         refuse_unrunnable(workspace, &graph, &selection, &plan)?;
     }
     drop(store);
+    // The process ends with the build: giving all this back piece by piece is time of it.
+    std::mem::forget((graph, selection, plan));
     Attempt {
         arguments,
         asked,
@@ -363,12 +365,15 @@ impl Attempt<'_> {
             let outcome = outcome_of_fresh(&store, &work)?;
             return Ok(conclude_fresh(&workspace, &outcome, self.how.format));
         }
-        Live {
+        let live = Live {
             workspace: &workspace,
             asked: self.asked,
             format: self.how.format,
-        }
-        .run_sessions(store, id, &work, healed, shared)
+        };
+        let ended = live.run_sessions(store, id, &work, healed, shared);
+        // As above.
+        std::mem::forget((graph, selection, plan, workspace));
+        ended
     }
 
     fn lock(&self) -> Result<LockGuard, Failure> {
