@@ -9,7 +9,7 @@
 //! | `kill -9` of sweep and a guard | `crash.rs` `a_killed_guard_leaves_nothing_either` |
 //! | `kill -9` of sweep and all its children | `crash_matrix.rs` `a_build_killed_with_all_its_children_is_resumed` |
 //! | `kill -9` of sweep, in containers | `docker_sessions/crash.rs` `a_build_that_is_killed_takes_its_container_with_it` |
-//! | `kill -9` of sweep, guard and keeper, in containers | `docker_sessions/adoption.rs`, all |
+//! | `kill -9` of sweep, guard and keeper, in containers | `docker_sessions/adoption.rs` `a_build_goes_on_with_the_server_that_a_killed_one_left` |
 //! | `kill -9` of the container engine | `docker_sessions/engine_lost.rs` `an_engine_that_is_started_again_costs_a_session_another_start` |
 //! | the container engine stays away | `docker_sessions/engine_lost.rs` `an_engine_that_stays_away_is_the_machinerys_failure` |
 //! | the container engine's disk full | `docker_sessions/engine_lost.rs` `an_engine_whose_disk_is_full_is_the_machinerys_failure` |
