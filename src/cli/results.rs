@@ -10,7 +10,7 @@ use super::print::out;
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::exec::gather::gather;
-use crate::plan::{Plan, Policy, State};
+use crate::plan::{Policy, State};
 use crate::results::{Collection, Look, Nature, csv, markdown, terminal};
 
 /// Print results from the cache; nothing runs.
@@ -43,15 +43,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &ResultsArgs) -> Result<ExitC
     let mut graph = workspace.graph();
     let store = workspace.store()?;
     let selection = workspace.select(&graph, &args.patterns)?;
-    let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        Policy::default(),
-    )?;
+    let plan = workspace.plan(&mut graph, &selection, &store, Policy::default())?;
     let processes = plan
         .sweep
         .as_ref()

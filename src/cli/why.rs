@@ -11,9 +11,9 @@ use super::print::{json, out};
 use super::report::counted;
 use super::workspace::{Workspace, WorkspaceArgs};
 use crate::graph::Kind;
+use crate::plan::Policy;
 use crate::plan::explain::{Answer, Made, Root, explain};
 use crate::plan::reason::change_lines;
-use crate::plan::{Plan, Policy};
 
 /// Say why a target is stale, or what had changed when it was built last.
 #[derive(Debug, Args)]
@@ -53,15 +53,7 @@ pub(super) fn run(workspace: &WorkspaceArgs, args: &WhyArgs) -> Result<ExitCode,
         }
     };
     let selection = workspace.select(&graph, &words)?;
-    let (_, profile) = workspace.profile();
-    let plan = Plan::new(
-        &workspace.project,
-        profile,
-        &mut graph,
-        &selection,
-        &store,
-        Policy::default(),
-    )?;
+    let plan = workspace.plan(&mut graph, &selection, &store, Policy::default())?;
     let node = match (&target, &sweep, &plan.sweep) {
         (Some(id), ..) => graph.find(id),
         (None, Some((Kind::Summarize, _)), Some(sweep)) => Some(sweep.summarize),

@@ -21,10 +21,12 @@ const STEPS: u64 = 1_000_000;
 pub struct Templates<'a> {
     environment: Environment<'a>,
     recipe: &'a NamedRecipe,
-    /// What templates and expressions came to, by their names.
-    texts: RefCell<HashMap<String, Memory<String>>>,
-    counts: RefCell<HashMap<&'static str, Memory<u32>>>,
+    texts: Memories<String>,
+    counts: Memories<u32>,
 }
+
+/// What templates came to, by their names.
+type Memories<T> = RefCell<HashMap<String, Memory<T>>>;
 
 /// What a template came to before, and what it read. It comes to the same wherever all that it read stands for the same:
 /// there is nothing else that its steps could depend on.
@@ -151,7 +153,7 @@ impl<'a> Templates<'a> {
         let command = match launch.starts {
             Starts::Command(_) => {
                 let path = ["server", "command"];
-                self.remembered("command", names, |names| {
+                remembered(&self.texts, "command", names, || {
                     let (text, read) = self.render("command", &path, names)?;
                     let command = one_line(&text).map_err(|message| TemplateError::new(&path, message))?;
                     Ok((command, read))
@@ -171,14 +173,19 @@ impl<'a> Templates<'a> {
         for name in launch.env.keys() {
             let path = [launch.section, &["env", name]].concat();
             let template = format!("env {name}");
-            let value = self.remembered(&template, names, |names| self.render(&template, &path, names))?;
+            let value = remembered(&self.texts, &template, names, || {
+                self.render(&template, &path, names)
+            })?;
             env.insert(name.clone(), value);
         }
+        let counted = |field: &str, text: &str| {
+            remembered(&self.counts, field, names, || self.count(field, text, names))
+        };
         Ok(Expanded {
             command,
             env,
-            prompts: self.count("prompts", &bench.prompts.0, names)?,
-            warmup: self.count("warmup", &bench.warmup.0, names)?,
+            prompts: counted("prompts", &bench.prompts.0)?,
+            warmup: counted("warmup", &bench.warmup.0)?,
         })
     }
 
@@ -209,30 +216,6 @@ impl<'a> Templates<'a> {
         Ok(env)
     }
 
-    /// What a template comes to, which is worked out only where it was not before.
-    fn remembered(
-        &self,
-        template: &str,
-        names: Names<'_>,
-        render: impl FnOnce(Names<'_>) -> Result<(String, Vec<Read>), TemplateError>,
-    ) -> Result<String, TemplateError> {
-        if let Some(known) = self
-            .texts
-            .borrow()
-            .get(template)
-            .and_then(|memory| memory.find(names))
-        {
-            return Ok(known);
-        }
-        let (text, read) = render(names)?;
-        let mut texts = self.texts.borrow_mut();
-        texts
-            .entry(template.to_owned())
-            .or_default()
-            .keep(read, text.clone());
-        Ok(text)
-    }
-
     /// A template's text, and what it read.
     fn render(
         &self,
@@ -256,15 +239,8 @@ impl<'a> Templates<'a> {
         Ok((text, watched.read()))
     }
 
-    fn count(&self, field: &'static str, text: &str, names: Names<'_>) -> Result<u32, TemplateError> {
-        if let Some(known) = self
-            .counts
-            .borrow()
-            .get(field)
-            .and_then(|memory| memory.find(names))
-        {
-            return Ok(known);
-        }
+    /// An expression's number, and what it read.
+    fn count(&self, field: &str, text: &str, names: Names<'_>) -> Result<(u32, Vec<Read>), TemplateError> {
         let path = ["bench", field];
         let expression = self
             .environment
@@ -289,11 +265,29 @@ impl<'a> Templates<'a> {
                 format!("`{text}` gives `{value}`, which is no number of requests"),
             ));
         };
-        let count = number.ceil() as u32;
-        let mut counts = self.counts.borrow_mut();
-        counts.entry(field).or_default().keep(watched.read(), count);
-        Ok(count)
+        Ok((number.ceil() as u32, watched.read()))
     }
+}
+
+/// What a template comes to, which is worked out only where it was not before.
+fn remembered<T: Clone>(
+    memories: &Memories<T>,
+    template: &str,
+    names: Names<'_>,
+    work_out: impl FnOnce() -> Result<(T, Vec<Read>), TemplateError>,
+) -> Result<T, TemplateError> {
+    let known = memories
+        .borrow()
+        .get(template)
+        .and_then(|memory| memory.find(names));
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let (came_to, read) = work_out()?;
+    let mut memories = memories.borrow_mut();
+    let memory = memories.entry(template.to_owned()).or_default();
+    memory.keep(read, came_to.clone());
+    Ok(came_to)
 }
 
 /// A command as one line with single blanks between its words, which stay as they are, quoted where they must be.
